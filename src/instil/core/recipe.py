@@ -1,0 +1,213 @@
+"""The recipe: every knob of a run, declared once.
+
+A knob is a typed field with its docstring beneath. YAML keys, `--section.key value` flags, `--help` and the reference page in docs are
+made from these classes; nothing else names a knob.
+"""
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from instil.core.errors import nearest
+from instil.core.ledger import ALLOWABLE
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Knobs(BaseModel):
+    """Base of all sections: frozen, unknown keys refused, docstrings are the help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def parse_amount(text: str) -> tuple[float | None, int | None]:
+    """`'50%'` -> (0.5, None), `'500 rows'` -> (None, 500). A bare number is refused: nobody can tell which was meant."""
+    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text):
+        if float(match[1]) <= 100:
+            return float(match[1]) / 100, None
+    elif match := re.fullmatch(r"\s*(\d+)\s*rows?\s*", text):
+        return None, int(match[1])
+    raise ValueError(f"'{text}' is not an amount; write a share such as '50%' or a count such as '500 rows'")
+
+
+def amount_of(text: str, total: int) -> int:
+    """How many of `total` rows an amount means."""
+    share, count = parse_amount(text)
+    return min(total, count) if count is not None else math.floor(share * total + 0.5)  # type: ignore[operator]
+
+
+class Source(Knobs):
+    """One place that rows come from."""
+
+    path: str
+    """File, folder, glob, or `hf://owner/name[@revision][/file]` (Hugging Face hub)."""
+    format: str | None = None
+    """messages | alpaca | dolly | sharegpt | prompt_completion. Detected, and said, when left out."""
+    columns: dict[str, str] = {}
+    """Column map, `field that the format expects: column of the file`, for tables with other names."""
+    take: str | None = None
+    """Use only a part, drawn by the seed: `50%` or `500 rows`, never a bare number."""
+    weight: PositiveFloat = 1.0
+    """How often each row is seen per epoch: 2 = twice, 0.5 = every second epoch."""
+    task: str | None = None
+    """Task label for every row of this source (rows that carry their own `task` or `category` keep it)."""
+
+    @field_validator("take")
+    @classmethod
+    def _amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_amount(value)
+        return value
+
+
+class Holdout(Knobs):
+    """What is kept away from training, chosen by content hash, so that equal prompts never stand on both sides."""
+
+    examples: Annotated[str, BeforeValidator(lambda v: f"{v} rows" if isinstance(v, int) else v)] = "5%"
+    """Rows to hold out, as a count or a share of all rows. 0 holds out none (and the run has no held-out loss)."""
+    most: PositiveInt = 500
+    """Upper bound where `examples` is a share."""
+    tasks: list[str] = []
+    """Task labels held out whole: the model never sees a row of them."""
+
+    @field_validator("examples")
+    @classmethod
+    def _amount(cls, value: str) -> str:
+        parse_amount(value)
+        return value
+
+
+class Lora(Knobs):
+    """Low-rank adapters (Hu et al. 2021), in peft's format."""
+
+    rank: PositiveInt = 16
+    """Rank of the update."""
+    alpha: PositiveFloat = 32.0
+    """Scale: the update is multiplied by alpha/rank (rsLoRA: alpha/sqrt(rank))."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapters' input while training."""
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Module names to adapt; all-linear is every linear layer except the head."""
+    rslora: bool = False
+    """Rank-stabilised scaling (Kalajdzievski 2023)."""
+    dora: bool = False
+    """Weight-decomposed adapters (Liu et al. 2024); slower, sometimes better at low rank."""
+
+
+class Train(Knobs):
+    """The loop."""
+
+    epochs: PositiveFloat = 2.0
+    """Passes over the data; fractions are fine."""
+    steps: PositiveInt | None = None
+    """Exactly this many steps, instead of epochs."""
+    batch: PositiveInt = 64
+    """Rows (conversations) per optimizer step."""
+    learning_rate: PositiveFloat | None = None
+    """Peak learning rate. Default: 2e-5 for full tuning, 2e-4 for LoRA."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after warm-up; cosine and linear end at `final_share` of the peak."""
+    warmup: Share = 0.03
+    """Share of all steps that the learning rate rises linearly."""
+    final_share: Share = 0.1
+    """Learning rate at the last step, as a share of the peak."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay (AdamW), on matrices only."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's first moment."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """AdamW's second moment."""
+    clip: PositiveFloat | None = 1.0
+    """Largest gradient norm; null turns clipping off."""
+    average: Literal["token", "example"] = "token"
+    """What weighs equally in the loss of a step: every trained token, or every answer."""
+    max_tokens: PositiveInt = 8192
+    """Tokens per row of the step's tree: the unit of one forward and backward pass. Changes memory and speed, never the result."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
+    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Recompute activations in the backward pass. auto: only when the estimate exceeds the memory there is."""
+    packing: Literal["auto", "tree", "alone"] = "auto"
+    """tree: shared prefixes computed once; alone: one example per pass. auto: tree, or alone, said aloud, where the probe finds that the
+    architecture cannot be packed."""
+    neftune: Annotated[float, Field(ge=0)] = 0.0
+    """NEFTune (Jain et al. 2023): uniform noise on the embeddings while training; 5 is usual, 0 is off."""
+    evaluate_every: PositiveInt | None = None
+    """Steps between held-out losses. Default: ten times per run."""
+    checkpoint_every: PositiveInt | None = None
+    """Steps between checkpoints. Default: with every held-out loss."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights become the run's model: the last step's, or those with the lowest held-out loss."""
+    threads: PositiveInt | None = None
+    """CPU threads. Default: all cores."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (extra `track`)."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Train":
+        if self.steps is not None and "epochs" in self.model_fields_set:
+            raise ValueError("epochs and steps both say how long to train: keep one")
+        return self
+
+
+class Recipe(Knobs):
+    """A run, whole."""
+
+    model: str
+    """Base model: a folder in Hugging Face's layout, or a hub id such as Qwen/Qwen3-0.6B-Base."""
+    data: list[Source] = Field(min_length=1)
+    """Where the rows come from."""
+    name: str | None = None
+    """Name of the run's folder. Default: the recipe's file name."""
+    runs: str = "runs"
+    """Folder that holds the runs."""
+    template: str = "own"
+    """own (the tokenizer's) | chatml | alpaca | zephyr | llama3 | path/to/template.jinja"""
+    template_options: dict[str, Any] = {}
+    """Variables for the template, for training and serving alike, e.g. enable_thinking: false."""
+    system: str | None = None
+    """System message for conversations that have none."""
+    train_on: Literal["all", "last"] = "all"
+    """Assistant turns that are trained: all of them, or each conversation's last."""
+    max_length: PositiveInt | None = None
+    """Longest example in tokens. Default: the model's context, at most 4096."""
+    overlong: Literal["shorten", "refuse"] = "shorten"
+    """Examples beyond max_length: leave out whole leading turns (never the system prompt, never a part of an answer), or refuse them."""
+    control_tokens: Literal["refuse", "escape"] = "refuse"
+    """Text that contains a control token's string: refuse the row, or encode it as plain text (in serving, too)."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """Rows equal to an earlier row, to the letter."""
+    allow: list[str] = []
+    """Refusals to override, by reason code; the manifest and the report will say so."""
+    holdout: Holdout = Holdout()
+    """What is never trained."""
+    method: Literal["full", "lora"] = "full"
+    """full: all weights. lora: adapters."""
+    lora: Lora = Lora()
+    """Adapters (method: lora)."""
+    train: Train = Train()
+    """The loop."""
+    seed: int = 0
+    """Fixes data order, splits and every random number."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Read it first."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _paths(cls, value: Any) -> Any:
+        rows = value if isinstance(value, list) else [value]
+        return [{"path": row} if isinstance(row, str) else row for row in rows]
+
+    @field_validator("allow")
+    @classmethod
+    def _codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if code not in ALLOWABLE:
+                raise ValueError(f"'{code}' is not a refusal that can be allowed; {nearest(code, ALLOWABLE)}")
+        return value
+
+    @property
+    def learning_rate(self) -> float:
+        return self.train.learning_rate or (2e-4 if self.method == "lora" else 2e-5)
