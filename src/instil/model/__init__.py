@@ -1,0 +1,16 @@
+"""Models: everything that touches torch, up to but not including the training loop.
+
+    resolve     a tokenizer as transformers would set it up, for rooms without torch (imports no torch itself)
+    load        a causal language model from a folder or the hub, or one sentence why not; embedding rows: new ones, untrained ones
+    adapters    LoRA in peft's format
+    layout      a row's tree as attention needs it
+    attention   tree attention through transformers' attention interface; a loop over nodes on CPU
+    blocks      the same rule on CUDA: FlexAttention and flash attention
+    head        decoder and head apart; cross-entropy in chunks, its gradient computed on the way
+    step        the loss of a row; log-likelihoods of paths
+    probe       is a packed example computed as it is alone? asked of the real model before a run
+    generate    batched and streaming generation
+
+The way of a step: `step.row_loss` -> `layout.lay_out_tree` -> `head.hidden_states` (decoder, whose layers call
+`attention.tree_attention_forward`) -> `head.chunked_cross_entropy`.
+"""

@@ -1,0 +1,75 @@
+"""A row's loss: what training, held-out evaluation and the start-up probe all call."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from instil.core.values import Path
+from instil.model.attention import base_model_of
+from instil.model.head import LEAST_CHUNK, LOGITS_PER_CHUNK, chunked_cross_entropy, head_of, hidden_states
+from instil.model.layout import Layout, Tree, lay_out_tree
+
+
+class Row(Tree, Protocol):
+    """What a step needs of `batch.trie.Row`; S supervised (prediction, target) pairs, sorted by `predicts_S`."""
+
+    @property
+    def tokens_T(self) -> np.ndarray: ...
+    @property
+    def predicts_S(self) -> np.ndarray: ...
+    @property
+    def targets_S(self) -> np.ndarray: ...
+    @property
+    def weights_S(self) -> np.ndarray: ...
+
+
+class RowLoss(NamedTuple):
+    """`total`: sum over pairs of weight * -log p(target), with a gradient unless gradients are off. `weight`: sum of the weights.
+
+    `metrics`, to be summed over rows: `supervised`, how many pairs; `correct`, how many of their targets are the likeliest token.
+    """
+
+    total: Tensor
+    weight: float
+    metrics: dict[str, float]
+
+
+def row_loss(model: nn.Module, row: Row, *, tree: bool) -> RowLoss:
+    """The loss of one row. `tree`: the row is a tree and we are inside `tree_attention(model)`; otherwise it must hold a single path, and
+    the model attends as it always does."""
+    assert tree or len(row.nodes_N3) == 1, "only a row with a single path can do without tree attention"
+    device = next(model.parameters()).device
+    layout = lay_out_tree(row, device) if tree else None
+    total, correct = pair_losses(model, row.tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
+    return RowLoss(total, float(row.weights_S.sum()), {"supervised": float(len(row.targets_S)), "correct": float(correct)})
+
+
+def pair_losses(
+    model: nn.Module, tokens_T: np.ndarray, layout: Layout | None, predicts_S: np.ndarray, targets_S: np.ndarray, weights_S: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of -log p(target) and number of likeliest targets, both 0-d."""
+    device = next(model.parameters()).device
+    rows_U, rows_S = np.unique(predicts_S, return_inverse=True)
+    tokens = torch.from_numpy(tokens_T.astype(np.int64)).to(device)
+    hidden_UD = hidden_states(model, tokens, layout, torch.from_numpy(rows_U).to(device))
+    return chunked_cross_entropy(hidden_UD, head_of(model), rows_S, targets_S, weights_S, _chunk(model, device))
+
+
+def _chunk(model: nn.Module, device: torch.device) -> int:
+    vocabulary = base_model_of(model).config.get_text_config().vocab_size
+    return max(LEAST_CHUNK, LOGITS_PER_CHUNK.get(device.type, LOGITS_PER_CHUNK["cpu"]) // vocabulary)
+
+
+@torch.no_grad()
+def path_log_likelihoods(model: nn.Module, paths: Sequence[Path]) -> list[float]:
+    """log p(completion | context) in nats, one number per path, each computed alone with the model's native attention."""
+    return [-float(_path_loss(model, path)) for path in paths]
+
+
+def _path_loss(model: nn.Module, path: Path) -> Tensor:
+    tokens_T = path.tokens.astype(np.int64)
+    predicts_S = np.arange(path.num_context - 1, len(tokens_T) - 1)
+    return pair_losses(model, tokens_T, None, predicts_S, tokens_T[predicts_S + 1], np.ones(len(predicts_S)))[0]
