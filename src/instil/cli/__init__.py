@@ -1,0 +1,68 @@
+"""The command line: one short file per verb, imported only when that verb is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from instil import __version__
+from instil.core.errors import UserError
+
+# verb -> what it does, in a line. `instil --help` must not import what the verbs need.
+VERBS = {
+    "inspect": "Show the exact tokens, trained parts, stop tokens and fate of every row. Needs no GPU, loads no model.",
+    "train": "Tune a model as a recipe says, or continue a run.",
+    "chat": "Talk to a run or a model in the terminal.",
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"instil.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            from instil.core.errors import nearest  # difflib, for a mistyped verb only
+
+            raise UserError(f"instil has no verb '{args[0]}'; {nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="instil")
+def app() -> None:
+    """Turn a base language model into an assistant that follows instructions.
+
+    \b
+    First steps:
+      instil inspect --model MODEL --data rows.jsonl     look at what would be trained
+      instil train --model MODEL --data rows.jsonl       tune
+      instil chat runs/run                               talk to it
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line. A UserError is one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    try:
+        return app(args, standalone_mode=False)
+    except UserError as error:
+        click.echo(f"error: {error}", err=True)
+    except click.ClickException as error:
+        error.show()
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(2)

@@ -1,0 +1,112 @@
+"""The model of a run: loaded, grown by new tokens, adapted, probed; and saved as what will be served."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers.utils import logging as transformers_logging
+
+from instil.core.files import atomic_folder, hash_text, write_json
+from instil.core.recipe import Recipe
+from instil.model.adapters import add_lora, describe_adapters, save_adapter, trainable_parameters
+from instil.model.load import add_tokens, load_model, untrained_tokens
+from instil.model.probe import Probe, probe
+from instil.stages.prepare import Data
+from instil.stages.say import Teller
+from instil.template.saved import save_contract
+from instil.train.checkpoint import plain_disk_errors
+from instil.train.display import short
+from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, should_checkpoint
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model."""
+
+    model: torch.nn.Module
+    base: str
+    probe: Probe
+    precision: torch.dtype
+    autocast: Autocast
+    trainable: int
+    parameters: int
+    sentence: str
+
+
+def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
+    """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
+    device = device_of_run()
+    torch.manual_seed(recipe.seed)
+    base = load_model(recipe.model, device=device, trust_remote_code=recipe.trust_remote_code)
+    weights = fingerprint_weights(base)
+    taught = prepare_tokens(base, data, recipe.seed, tell)
+    model: torch.nn.Module = base
+    method: str = recipe.method
+    if recipe.method == "lora":
+        model = adapted = add_lora(base, recipe.lora, taught, recipe.seed)
+        method = describe_adapters(adapted)
+    trainable, parameters = trainable_parameters(model)
+    precision = choose_precision(recipe.train.precision, device)
+    recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
+    if recompute:
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    autocast = autocast_for(precision, device)
+    found = _probe(recipe, model, data, autocast)
+    share = f", {short(trainable)} trained" if trainable < parameters else ""
+    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
+    sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
+    return Built(model, weights, found, precision, autocast, trainable, parameters, sentence)
+
+
+@torch.no_grad()
+def fingerprint_weights(model: torch.nn.Module, most: int = 64) -> str:
+    """Hash of names, shapes and `most` evenly spread values of every parameter: other weights are noticed, without reading them all."""
+    parts = []
+    for name, parameter in model.named_parameters():
+        flat = parameter.flatten()
+        parts.append(f"{name} {tuple(parameter.shape)} {flat[:: max(1, len(flat) // most)].tolist()}")
+    return hash_text(*parts)
+
+
+def prepare_tokens(model: torch.nn.Module, data: Data, seed: int, tell: Teller) -> list[int]:
+    """Make room for tokens that the template added, find control tokens that the base never trained, and say so. Returns their ids."""
+    tokenizer = data.contract.tokenizer
+    new = [i for token in tokenizer.added if (i := tokenizer.id_of(token)) is not None]
+    new = add_tokens(model, tokenizer.vocab_size, new, seed)
+    controls = {i for c in data.contract.controls if (i := tokenizer.id_of(c)) is not None}
+    used = {int(i) for path in data.paths_at(0) for i in path.tokens} & (controls | set(data.contract.stop_ids))
+    stale = untrained_tokens(model, sorted(used - set(new)))
+    if stale:
+        names = " ".join(tokenizer.decode([i]) for i in stale)
+        tell.say(
+            f"the base model was never trained on {names}: {'its embedding is' if len(stale) == 1 else 'their embeddings are'} trained now"
+        )
+    return sorted({*new, *stale})
+
+
+def _probe(recipe: Recipe, model: torch.nn.Module, data: Data, autocast: Autocast) -> Probe:
+    if recipe.train.packing == "alone":
+        return Probe("alone", "not run: the recipe asks for one example per pass (train.packing: alone)")
+    paths = data.paths_at(0)
+    paths = paths if len(paths) > 1 else paths * 2
+    with autocast():
+        return probe(model, paths, longest=data.rules.max_length, require_tree=recipe.train.packing == "tree")
+
+
+def save_model(folder: Path, recipe: Recipe, data: Data, built: Built) -> None:
+    """The run's model folder: weights or adapter, tokenizer, template, generation config, chat contract."""
+    with atomic_folder(folder) as temporary, plain_disk_errors():
+        if isinstance(built.model, PeftModel):
+            built.model.peft_config["default"].base_model_name_or_path = base_name(recipe.model)
+            save_adapter(built.model, temporary)
+        else:
+            transformers_logging.disable_progress_bar()
+            built.model.save_pretrained(str(temporary))  # type: ignore[operator]
+        save_contract(data.contract, temporary, data.rules.max_length)
+        write_json(temporary / "base.json", {"model": base_name(recipe.model), "method": recipe.method})
+
+
+def base_name(model: str) -> str:
+    """The base model so that it is found from any folder."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model

@@ -1,0 +1,223 @@
+"""Tune a model as a recipe says: data, model, probe, loop, model folder. The middle of the road from README to train/loop.py."""
+
+import importlib.util
+import shutil
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from instil.batch.trie import Row, lay_out
+from instil.core.errors import UserError
+from instil.core.files import hash_text, read_json, read_jsonl
+from instil.core.ledger import Counts
+from instil.core.loading import dump_recipe
+from instil.core.recipe import Recipe
+from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
+from instil.model.attention import tree_attention
+from instil.stages.build import Built, build_model, save_model
+from instil.stages.prepare import Data, prepare
+from instil.stages.say import Teller
+from instil.template.saved import fingerprint
+from instil.train.checkpoint import State, list_checkpoints, load_optimizer, load_weights, prune, read_state
+from instil.train.distributed import World, join_world, leave_world
+from instil.train.loop import Every, mean_loss, train
+from instil.train.objectives import supervised, with_embedding_noise
+from instil.train.optimizer import make_optimizer, rate_at
+from instil.train.records import Records
+from instil.train.signals import stop_on_signals
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of `tune` came to. `finished` is False where a signal ended it in a checkpoint.
+
+    `base_loss` and `loss`: held-out losses of the base model and of the weights that were kept, None where nothing is held out.
+    """
+
+    folder: Path
+    finished: bool
+    steps: int
+    base_loss: float | None
+    loss: float | None
+    best_step: int | None
+
+
+def tune(recipe: Recipe, console: Console | None = None) -> Outcome:
+    """A new run. Raises UserError before anything is written where recipe, data or model cannot be used."""
+    check_new(recipe)
+    return _run(recipe, None, console)
+
+
+def resume_run(path: str | Path, console: Console | None = None) -> Outcome:
+    """Continue a run under its own recipe, from its last checkpoint. The result is the run that was never interrupted."""
+    folder = open_run(path)
+    recipe = folder.read_recipe().model_copy(update={"name": folder.path.name, "runs": str(folder.path.parent)})
+    return _run(recipe, folder, console)
+
+
+def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> Outcome:
+    if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("train.tensorboard needs TensorBoard: pip install 'instil[track]', or set it to false")
+    world = join_world()
+    try:
+        tell = Teller(console or Console(), quiet=not world.leads)
+        if recipe.train.threads:
+            torch.set_num_threads(recipe.train.threads)
+        data = _prepare_once(recipe, world, tell)
+        if recipe.train.keep == "best" and not data.held:
+            raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
+        steps = data.num_steps()
+        built = build_model(recipe, data, tell)
+        folder, counts = _open_folder(recipe, data, built, resumed, world)
+        tell.data(data, counts, built)
+        return _train(recipe, data, built, folder, resumed is not None, steps, world, tell)
+    finally:
+        leave_world()
+
+
+def _prepare_once(recipe: Recipe, world: World, tell: Teller) -> Data:
+    """One rank writes the stores, then all open them."""
+    if not world.leads:
+        world.wait()
+    with tell.preparing() as tick:
+        data = prepare(recipe, tell.say, tick)
+    if world.leads:
+        world.wait()
+    return data
+
+
+def _open_folder(recipe: Recipe, data: Data, built: Built, resumed: RunFolder | None, world: World) -> tuple[RunFolder, Counts | None]:
+    """The run's folder with recipe, ledger and manifest. A resumed run must find the data as it was."""
+    keys = [store.folder.name for store in data.stores]
+    known = read_json(resumed.manifest) if resumed is not None and resumed.manifest.exists() else {}
+    for key, now, what in (("stores", keys, "its data, template, tokenizer or instil's version"), ("base", built.base, "its base model")):
+        if known.get(key, now) != now:
+            raise UserError(f"run {recipe.name} cannot be continued, because {what} changed since it began: restore it, or start a new run")
+    if not world.leads:
+        return resumed or RunFolder(Path(recipe.runs) / run_name(recipe)), None
+    folder = resumed or create_run(recipe)
+    _remove_leftovers(folder)
+    counts = data.write_ledger(folder.ledger)
+    write_manifest(folder, **_facts(recipe, data, built, counts, keys))
+    return folder, counts
+
+
+def _remove_leftovers(folder: RunFolder) -> None:
+    """What killed writers left under the temporary names of `core.files`."""
+    for left in (left for place in (folder.path, folder.checkpoints) for kind in ("tmp", "old") for left in place.glob(f".*.{kind}")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _facts(recipe: Recipe, data: Data, built: Built, counts: Counts, keys: list[str]) -> dict[str, Any]:
+    return {
+        "recipe": recipe_hash(recipe),
+        "seed": recipe.seed,
+        "allowed": sorted(recipe.allow),
+        "stores": keys,
+        "base": built.base,
+        "rows": counts.rows,
+        "outcomes": dict(counts.outcomes),
+        "reasons": dict(counts.reasons),
+        "contract": fingerprint(data.contract),
+        "stop_tokens": [data.contract.tokenizer.decode([i]) for i in data.contract.stop_ids],
+        "template_options": dict(data.contract.template.options),
+        "notes": [*data.contract.notes, *data.notes],
+        "parameters": {"trainable": built.trainable, "all": built.parameters},
+        "precision": str(built.precision).removeprefix("torch."),
+        "probe": {"mode": built.probe.mode, "difference": built.probe.difference, "tolerance": built.probe.tolerance},
+    }
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Identity of what a recipe trains: a moved or renamed run is still the same run."""
+    return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": ""})))
+
+
+def _train(recipe: Recipe, data: Data, built: Built, folder: RunFolder, resumed: bool, steps: int, world: World, tell: Teller) -> Outcome:
+    model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
+    optimizer = make_optimizer(model, knobs, recipe.learning_rate)
+    identity = recipe_hash(recipe)
+    state = _continue(folder, model, optimizer, identity, world) if resumed else None
+    if state is not None:
+        tell.say(f"continued from step {state.step} of {steps}")
+    objective = supervised(tree)
+    held = _rows(data.held_paths(), recipe, tree) if data.held else []
+    tensorboard = knobs.tensorboard
+    records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
+    began = time.monotonic()
+    with stop_on_signals() as stop, records, tree_attention(model) if tree else nullcontext():
+        end = train(
+            model,
+            state=state or State(),
+            steps=steps,
+            rows_at=lambda step: _rows(data.paths_at(step), recipe, tree),
+            objective=with_embedding_noise(objective, knobs.neftune) if knobs.neftune else objective,
+            optimizer=optimizer,
+            rate_at=lambda step: rate_at(step, steps, knobs, recipe.learning_rate),
+            seed=recipe.seed,
+            every=_pauses(recipe, steps),
+            evaluate=mean_loss(held, objective, built.autocast, world) if held else None,
+            save=lambda state: records.save(model, optimizer, state),
+            report=records.report,
+            where=data.where,
+            stop=lambda: bool(stop),
+            clip=knobs.clip,
+            autocast=built.autocast,
+            world=world,
+        )
+    outcome = _outcome(recipe, folder, end, steps)
+    if outcome.finished:
+        _keep(recipe, folder, end, identity, built, tell)
+        if world.leads:
+            save_model(folder.model, recipe, data, built)
+    tell.end(outcome, time.monotonic() - began, stop.asked)
+    return outcome
+
+
+def _rows(paths: Any, recipe: Recipe, tree: bool) -> list[Row]:
+    return lay_out(paths, recipe.train.max_tokens, recipe.train.average, share=tree)
+
+
+def _pauses(recipe: Recipe, steps: int) -> Every:
+    evaluate = recipe.train.evaluate_every or max(1, steps // 10)
+    return Every(evaluate, recipe.train.checkpoint_every or evaluate)
+
+
+def _continue(folder: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: str, world: World) -> State | None:
+    """State after the last checkpoint, weights and optimizer loaded. None: the run was killed before its first, and begins anew."""
+    found = list_checkpoints(folder.checkpoints)
+    if not found:
+        return None
+    state = read_state(found[-1], identity)
+    load_weights(found[-1], model)
+    load_optimizer(found[-1], model, optimizer)
+    if world.leads:
+        prune(folder.checkpoints, state)  # what a kill between saving and pruning left
+    return state
+
+
+def _kept_step(recipe: Recipe, state: State) -> int:
+    """The step whose weights become the run's model."""
+    return state.best_step if recipe.train.keep == "best" and state.best_step else state.step
+
+
+def _keep(recipe: Recipe, folder: RunFolder, state: State, identity: str, built: Built, tell: Teller) -> None:
+    """Weights of the best held-out loss, where the recipe asks for them instead of the last."""
+    kept = _kept_step(recipe, state)
+    if kept != state.step:
+        best = folder.checkpoints / f"step-{kept}"
+        read_state(best, identity)
+        load_weights(best, built.model)
+        tell.say(f"kept the weights of step {kept}, which had the lowest held-out loss")
+    elif recipe.train.keep == "best" and state.best_step == 0:
+        tell.say("no step had a lower held-out loss than the base model: the last step's weights are kept")
+
+
+def _outcome(recipe: Recipe, folder: RunFolder, state: State, steps: int) -> Outcome:
+    held = {record["step"]: record["held_out"]["loss"] for record in read_jsonl(folder.metrics) if "held_out" in record}
+    return Outcome(folder.path, state.step == steps, state.step, held.get(0), held.get(_kept_step(recipe, state)), state.best_step)

@@ -1,0 +1,134 @@
+"""Checkpoints: wholly there or not there, verified before they are used, complete enough that a resumed run is the same run.
+
+    step-N/  weights.safetensors (trainable parameters)  optimizer.safetensors  state.json (step, best, recipe, checksums)
+
+The batch of step s and every random number of it are functions of (seed, s), so neither data position nor generator state is saved.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from instil.core.errors import UserError
+from instil.core.files import atomic_folder, hash_file, hash_text, read_json, write_json
+
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run has come: `step` optimizer steps are done; the lowest held-out loss was seen after `best_step` of them."""
+
+    step: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+
+
+def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State, recipe: str) -> Path:
+    """Write `folder/step-N`. `recipe`: hash that a resume must match."""
+    path = folder / f"step-{state.step}"
+    with atomic_folder(path) as temporary, plain_disk_errors():
+        for name, tensors in ((WEIGHTS, trainable_tensors(model)), (OPTIMIZER, optimizer_tensors(model, optimizer))):
+            save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, temporary / name)
+        checksums = {name: hash_file(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
+        record = {**asdict(state), "recipe": recipe, "checksums": checksums}
+        write_json(temporary / STATE, {**record, "checksum": _checksum(record)})
+    return path
+
+
+@contextlib.contextmanager
+def plain_disk_errors() -> Iterator[None]:
+    """safetensors wraps what the operating system says, e.g. `I/O error: No space left on device (os error 28)`: unwrap it."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    return hash_text(json.dumps(record, sort_keys=True))
+
+
+def prune(folder: Path, state: State) -> None:
+    """Keep the last and the best checkpoint."""
+    for path in list_checkpoints(folder):
+        if path.name not in (f"step-{state.step}", f"step-{state.best_step}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    found = [p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdigit()] if folder.exists() else []
+    return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
+
+
+def read_state(path: Path, recipe: str) -> State:
+    """The state of a checkpoint, after its files were verified.
+
+    Raises UserError: damaged, incomplete, or written by a run of another recipe.
+    """
+    record = _whole(path)
+    if record["recipe"] != recipe:
+        raise UserError(
+            f"checkpoint {path} was written under another recipe: restore the run's recipe.yaml, or start a new run with the changed recipe"
+        )
+    return State(record["step"], record["best_loss"], record["best_step"])
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    advice = f"delete {path} to continue from the checkpoint before it, or start a new run"
+    if not (path / STATE).exists():
+        raise UserError(f"checkpoint {path} has no {STATE}: {advice}")
+    try:
+        record: dict[str, Any] = read_json(path / STATE)
+        whole = record.pop("checksum") == _checksum(record)
+    except (UserError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"checkpoint {path} is damaged ({STATE} does not match its checksum): {advice}")
+    for name, expected in record["checksums"].items():
+        if not (path / name).exists() or hash_file(path / name) != expected:
+            raise UserError(f"checkpoint {path} is damaged ({name} does not match its checksum): {advice}")
+    return record
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Copy a verified checkpoint's weights into the model. Raises UserError where the parameters are not the model's."""
+    saved = load_file(path / WEIGHTS)
+    current = trainable_tensors(model)
+    shapes, wanted = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, current))
+    if odd := sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name)):
+        raise UserError(f"checkpoint {path} does not fit the model ({', '.join(odd[:3])}): restore the base model that the run began with")
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            current[name].copy_(tensor)
+
+
+def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer the states that it had when the checkpoint was written."""
+    saved = load_file(path / OPTIMIZER)
+    for name, parameter in model.named_parameters():
+        found = {key.partition(":")[0]: t for key, t in saved.items() if key.partition(":")[2] == name}
+        if found:  # `step` stays in float32 on the CPU unless the optimizer is fused on a GPU
+            optimizer.state[parameter] = {k: t.clone().to(parameter.device) for k, t in found.items()}
+
+
+def trainable_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def optimizer_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    named = trainable_tensors(model)
+    return {f"{key}:{name}": value for name, p in named.items() for key, value in optimizer.state.get(p, {}).items()}

@@ -1,0 +1,65 @@
+"""Precision, and whether activations must be recomputed in the backward pass."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from instil.core.errors import UserError
+
+Autocast = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def device_of_run() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """bf16 where the processor or GPU computes in it; float32 elsewhere, or if the recipe says so."""
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    if wanted == "bf16" and device.type == "cuda" and not fast:
+        raise UserError("this GPU has no bf16: set train.precision: fp32")
+    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and fast) else torch.float32
+
+
+def autocast_for(precision: torch.dtype, device: torch.device) -> Autocast:
+    """Context in which forward passes run: bf16 autocast over float32 weights, or nothing."""
+    if precision != torch.bfloat16:
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=precision)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken, None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return None
+
+
+def activation_bytes(config: Any, tokens: int, precision: torch.dtype) -> int:
+    """Rough activations of one row kept for the backward pass: per layer and token about 16 hidden and 4 MLP-wide vectors.
+
+    The counts are those of a Llama block: two norms, q, k, v, rotary copies, attention in and out, gate, up, product. A plan that is
+    checked against measurements replaces this.
+    """
+    config = config.get_text_config()
+    hidden = getattr(config, "hidden_size", 1024)
+    wide = getattr(config, "intermediate_size", None) or 4 * hidden
+    layers = getattr(config, "num_hidden_layers", 24)
+    return layers * tokens * (16 * hidden + 4 * wide) * (2 if precision == torch.bfloat16 else 4)
+
+
+def should_checkpoint(wanted: str, config: Any, tokens: int, precision: torch.dtype, device: torch.device, trainable: int) -> bool:
+    """`auto`: recompute only if activations, gradients and optimizer states (12 bytes a trainable weight) exceed 80 % of what is free."""
+    if wanted != "auto":
+        return wanted == "on"
+    free = free_memory(device)
+    return free is not None and activation_bytes(config, tokens, precision) + 12 * trainable > 0.8 * free
