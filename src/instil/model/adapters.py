@@ -90,11 +90,7 @@ def describe_adapters(model: PeftModel) -> str:
         parts.append(f"{len(next(iter(rows.values())))} rows of {' and '.join(_last(name) for name in rows)}")
     if config.modules_to_save:
         parts.append(f"all of {' and '.join(map(_last, config.modules_to_save))}")
-    fused = {
-        name: p.numel()
-        for name, p in base_model_of(model).named_parameters()
-        if p.ndim == 3 and not p.requires_grad and ".lora_" not in name
-    }
+    fused = _fused_experts(base_model_of(model)) if not config.target_parameters else []
     frozen = f"; {len(fused)} fused expert tensors ({', '.join(sorted({_last(n) for n in fused}))}) stay as they are" if fused else ""
     return f"{', '.join(parts)}{frozen}"
 
@@ -110,9 +106,9 @@ def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:
         short, others = {_last(name) for name in wanted}, {_last(name) for name in linear - wanted}
         return sorted(short if not short & others else wanted), []
     modules, parameters = [], []
-    fused = [name for name, p in model.named_parameters() if p.ndim == 3]
+    fused = _fused_experts(model)
     for target in lora.targets:
-        if any(_ends_with(name, target) for name, _ in model.named_modules()):
+        if any(_ends_with(name, target) for name in linear):
             modules.append(target)
         elif any(_ends_with(name, target) for name in fused):
             parameters.append(target)
@@ -126,6 +122,11 @@ def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:
             f"lora.targets: {parameters[0]} is a fused expert tensor, which peft adapts only without dropout and DoRA: turn them off"
         )
     return modules, parameters
+
+
+def _fused_experts(model: nn.Module) -> list[str]:
+    """Mixtures of experts hold the weights of all experts of a layer in one tensor, which is no linear layer."""
+    return [name for name, parameter in model.named_parameters() if parameter.ndim == 3 and "experts" in name]
 
 
 def _name_of(model: nn.Module, module: nn.Module, full: bool = False) -> str:

@@ -13,7 +13,7 @@ from instil.core.errors import UserError
 from instil.core.values import Path
 from instil.model.attention import base_model_of, tree_attention
 from instil.model.head import evaluating, hidden_states
-from instil.model.layout import Layout, lay_out_tree
+from instil.model.layout import Backend, Layout, lay_out_tree
 
 LENGTH = 64
 """Tokens of a probe path, if no sliding window asks for more."""
@@ -31,7 +31,7 @@ LENGTH_DEPENDENT_ROPE = ("longrope", "dynamic")
 @dataclass(frozen=True)
 class Probe:
     """`mode`: "tree" (pack), or "alone" (one example per pass). `sentence` is for the person at the terminal. `difference` and `tolerance`
-    are relative to the size of the hidden states, in the precision where they came closest; None where nothing was computed."""
+    are relative to the size of the hidden states, in the last precision compared; None where nothing was computed."""
 
     mode: Literal["tree", "alone"]
     sentence: str
@@ -41,7 +41,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Fork:
-    """One tree of two paths, P tokens shared."""
+    """One tree of two paths: node 0 is what they share, nodes 1 and 2 their ends."""
 
     tokens_T: np.ndarray
     positions_T: np.ndarray
@@ -94,52 +94,43 @@ def _ropes(config: Any) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def _compare(model: nn.Module, inner: PreTrainedModel, paths: Sequence[Path]) -> Probe:
-    device, window = inner.device, getattr(inner.config.get_text_config(), "sliding_window", None)
+    name, window = type(inner).__name__, getattr(inner.config.get_text_config(), "sliding_window", None)
     fork = _fork(paths, _length(inner, window))
-    note = (
-        f"; its sliding window of {window:,} tokens is longer than what was compared" if window and window >= len(fork.indices(1)) else ""
-    )
-    autocast = torch.is_autocast_enabled(device.type)
-    precisions = [inner.dtype, torch.get_autocast_dtype(device.type)] if autocast else [inner.dtype]
-    worst = (-1.0, 0.0, 1.0)
-    with evaluating(inner):
-        for run, precision in enumerate(precisions):
-            with torch.autocast(device.type, precision if run else None, enabled=bool(run)):
-                alone = [_hidden(model, fork.tokens_T[fork.indices(branch)], None, device) for branch in (1, 2)]
-                try:
-                    # The sharp comparison is of the rule, not of CUDA's kernels, which may not exist for the weights' precision.
-                    layout = lay_out_tree(fork, device, "nodes" if autocast and not run else None)
-                    with tree_attention(model):
-                        packed = _hidden(model, fork.tokens_T, layout, device)
-                except torch.OutOfMemoryError:
-                    raise
-                except Exception as error:  # whatever third-party model code makes of a row that it was not written for
-                    return Probe("alone", f"one example per pass: {_first_line(error)}")
-            difference = max(_distance(packed[fork.indices(branch)], hidden) for branch, hidden in zip((1, 2), alone, strict=True))
-            worst = max(worst, (difference / TOLERANCES[precision], difference, TOLERANCES[precision]))
-    share, difference, tolerance = worst
-    if not share <= 1:
-        name = type(inner).__name__
-        return Probe(
-            "alone",
-            f"one example per pass: {name} computes packed examples differently (by {difference:.1e}, rounding explains {tolerance:.0e})",
-            difference,
-            tolerance,
-        )
-    return Probe(
-        "tree",
-        f"packed examples are computed as alone (difference {difference:.1e}, rounding explains {tolerance:.0e}){note}",
-        difference,
-        tolerance,
-    )
+    run = torch.get_autocast_dtype(inner.device.type) if torch.is_autocast_enabled(inner.device.type) else inner.dtype
+    for precision in dict.fromkeys([inner.dtype, run]):
+        tolerance = TOLERANCES[precision]
+        # The first comparison is of the rule, not of CUDA's kernels, which may not exist for the weights' precision.
+        backend: Backend | None = "nodes" if precision != run else None
+        with evaluating(inner), torch.autocast(inner.device.type, precision, enabled=precision != inner.dtype):
+            found = _difference(model, inner.device, fork, backend)
+        if isinstance(found, str):
+            return Probe("alone", f"one example per pass: {found}")
+        difference = found
+        rounding = f"{difference:.1e}, rounding explains {tolerance:.0e}"
+        if not difference <= tolerance:  # NaN as well
+            return Probe("alone", f"one example per pass: {name} computes packed examples differently ({rounding})", difference, tolerance)
+    unseen = window and window >= len(fork.indices(1))
+    note = f"; its sliding window of {window:,} tokens is longer than what was compared" if unseen else ""
+    return Probe("tree", f"packed examples are computed as alone (difference {rounding}){note}", difference, tolerance)
+
+
+def _difference(model: nn.Module, device: torch.device, fork: _Fork, backend: Backend | None) -> float | str:
+    """Of hidden states packed and alone, relative to their size, of the worse path; or why the packed ones cannot be computed."""
+    alone = [_hidden(model, fork.tokens_T[fork.indices(branch)], None, device) for branch in (1, 2)]
+    try:
+        layout = lay_out_tree(fork, device, backend)
+        with tree_attention(model):
+            packed = _hidden(model, fork.tokens_T, layout, device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever third-party model code makes of a row that it was not written for
+        return _first_line(error)
+    distances = [(packed[fork.indices(branch)] - hidden).norm() / hidden.norm() for branch, hidden in zip((1, 2), alone, strict=True)]
+    return float(torch.stack(distances).max())
 
 
 def _hidden(model: nn.Module, tokens_T: np.ndarray, layout: Layout | None, device: torch.device) -> Tensor:
     return hidden_states(model, torch.from_numpy(tokens_T).to(device), layout, torch.arange(len(tokens_T), device=device)).double()
-
-
-def _distance(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
 
 
 def _length(model: PreTrainedModel, window: int | None) -> int:

@@ -43,11 +43,11 @@ def row_loss(model: nn.Module, row: Row, *, tree: bool) -> RowLoss:
     assert tree or len(row.nodes_N3) == 1, "only a row with a single path can do without tree attention"
     device = next(model.parameters()).device
     layout = lay_out_tree(row, device) if tree else None
-    total, correct = pair_losses(model, row.tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
+    total, correct = _pair_losses(model, row.tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
     return RowLoss(total, float(row.weights_S.sum()), {"supervised": float(len(row.targets_S)), "correct": float(correct)})
 
 
-def pair_losses(
+def _pair_losses(
     model: nn.Module, tokens_T: np.ndarray, layout: Layout | None, predicts_S: np.ndarray, targets_S: np.ndarray, weights_S: np.ndarray
 ) -> tuple[Tensor, Tensor]:
     """Weighted sum of -log p(target) and number of likeliest targets, both 0-d."""
@@ -72,4 +72,4 @@ def path_log_likelihoods(model: nn.Module, paths: Sequence[Path]) -> list[float]
 def _path_loss(model: nn.Module, path: Path) -> Tensor:
     tokens_T = path.tokens.astype(np.int64)
     predicts_S = np.arange(path.num_context - 1, len(tokens_T) - 1)
-    return pair_losses(model, tokens_T, None, predicts_S, tokens_T[predicts_S + 1], np.ones(len(predicts_S)))[0]
+    return _pair_losses(model, tokens_T, None, predicts_S, tokens_T[predicts_S + 1], np.ones(len(predicts_S)))[0]
