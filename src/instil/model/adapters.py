@@ -1,8 +1,9 @@
 """LoRA through peft, in peft's own format."""
 
+import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -48,8 +49,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, trained_token_ids: Sequence[int
         modules_to_save=whole or None,
         fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()),
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # a mixture of both kinds of layer is handled layer by layer
+    with torch.random.fork_rng(), _without_noise():
         torch.manual_seed(seed)
         wrapped = get_peft_model(model, config)
     assert isinstance(wrapped, PeftModel)
@@ -69,7 +69,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     rows = LoraConfig.from_pretrained(str(folder)).trainable_token_indices or []
     ids = rows if isinstance(rows, list) else [i for some in rows.values() for i in some]
     add_tokens(model, 1 + max(ids, default=-1), ())
-    loaded = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    with _without_noise():
+        loaded = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     assert isinstance(loaded, PeftModel)
     return loaded
 
@@ -93,6 +94,15 @@ def describe_adapters(model: PeftModel) -> str:
     fused = _fused_experts(base_model_of(model)) if not config.target_parameters else []
     frozen = f"; {len(fused)} fused expert tensors ({', '.join(sorted({_last(n) for n in fused}))}) stay as they are" if fused else ""
     return f"{', '.join(parts)}{frozen}"
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    """Without the warnings of peft that nobody can act on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # a mixture of both kinds of layer is handled layer by layer
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # peft 0.21 knows no other name yet
+        yield
 
 
 def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:

@@ -113,11 +113,13 @@ def check_controls(contract: Contract, messages: Sequence[Message], tools: Seque
 
 def _not_allowed(contract: Contract, texts: Sequence[str], role: str) -> str | None:
     for text in texts:
-        for match in contract.forbidden(role).finditer(text):
-            if not contract.escape or len(match[0]) == 1:  # one character cannot be parted
+        if not contract.escape:
+            if match := contract.forbidden(role).search(text):
                 return f"the control token {match[0]}"
-        if contract.escape and SEAM in text:
+        elif SEAM in text:
             return f"the private character U+{ord(SEAM):04X}, which would vanish here"
+        elif found := [c for c in contract.controls if len(c) == 1 and c in text]:  # one character cannot be parted
+            return f"the control token {found[0]}"
     return None
 
 
@@ -202,7 +204,8 @@ def _checked_options(source: str, options: Mapping[str, Any], where: str) -> dic
 
 def _settle_anchor(contract: Contract, where: str) -> Contract:
     """The contract with the anchor under which every control token's string can be spelled as plain text."""
-    names = [c for c in contract.controls if len(c) > 1]
+    single = [c for c in contract.controls if len(c) == 1]  # and what holds one is refused row by row
+    names = [c for c in contract.controls if not any(s in c for s in single)]
     texts = [f"x {contract.written(c, 'user')} y" for c in names]
     for anchor in ("", "\n", *contract.stops[:1]):
         candidate = replace(contract, anchor=anchor)
