@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the code: every knob of the recipe, and the help of every verb.
+"""Write docs/reference.md from the code: every knob of the recipe, the outcomes of rows, and the help of every verb.
 
 The page is committed, and `tests/house` refuses it when it is not what this script makes.
 """
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from instil.core.files import write_text
+from instil.core.ledger import MEANINGS, REASONS
 from instil.core.loading import section_of
 from instil.core.recipe import Recipe
 
@@ -40,10 +41,26 @@ A recipe is a YAML file of these knobs. Each one is also a flag: `batch` in the 
 refused, and a recipe is checked as a whole before a model is loaded.
 """
 
+LEDGER = """
+## The ledger
+
+Every input row ends in the run's `ledger.jsonl` with its file, its line and one outcome:
+
+| outcome | meaning |
+| --- | --- |
+"""
+
+REFUSALS = """
+A refused row has a reason. `allow: [code]` in the recipe overrides those that can be overridden, and the manifest says so.
+
+| reason | meaning | allowed |
+| --- | --- | --- |
+"""
+
 
 def reference() -> str:
     """The whole page."""
-    return HEAD + "".join(knob_table(name, section) for name, section in sections(Recipe)) + verb_pages()
+    return HEAD + "".join(knob_table(name, section) for name, section in sections(Recipe)) + ledger_tables() + verb_pages()
 
 
 def sections(section: type[BaseModel], name: str = "") -> list[tuple[str, type[BaseModel]]]:
@@ -82,18 +99,28 @@ def values_of(schema: dict[str, Any]) -> str:
     return " ".join([NAMES[schema["type"]], *(f"{word} {schema[bound]:g}" for bound, word in BOUNDS.items() if bound in schema)])
 
 
+def ledger_tables() -> str:
+    outcomes = "".join(f"| {name} | {meaning} |\n" for name, meaning in MEANINGS.items())
+    reasons = "".join(f"| `{code}` | {reason.meaning} | {reason.allowed or 'no'} |\n" for code, reason in REASONS.items())
+    return LEDGER + outcomes + REFUSALS + reasons
+
+
 def verb_pages() -> str:
     """The help of every verb, as the terminal shows it; nothing before there is a command line."""
     if importlib.util.find_spec("instil.cli") is None:
         return ""
     app = importlib.import_module("instil.cli").app
-    context = click.Context(app, info_name="instil", terminal_width=100)
+    context = _context(app, "instil")
     pages = [_help(app, context)]
     for verb in app.list_commands(context):
         command = app.get_command(context, verb)
         assert command is not None, verb
-        pages.append(_help(command, click.Context(command, info_name=verb, parent=context, terminal_width=100)))
+        pages.append(_help(command, _context(command, verb, context)))
     return "\n## The verbs\n" + "".join(pages)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, parent=parent, **{**command.context_settings, "info_name": name, "terminal_width": 100})
 
 
 def _help(command: click.Command, context: click.Context) -> str:

@@ -28,5 +28,7 @@ class Refused(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` for the known name closest to `word`, else the list of what is known."""
     known = sorted(known)
+    if not known:
+        return "none is known"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -8,27 +8,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instil.core.errors import UserError
-from instil.core.files import atomic_file
+from instil.core.files import atomic_file, read_jsonl
 from instil.core.values import Origin
 
-OUTCOMES = ("kept", "shortened", "refused", "duplicate", "held out", "not taken")
-
-# Reason codes of refused rows. True: `allow: [code]` in the recipe can override it.
-REASONS = {
-    "bad_json": True,  # the line is not JSON; allowed: the row is refused and the run goes on
-    "bad_row": False,  # the row lacks what its format needs
-    "no_answer": False,  # no assistant turn to train
-    "empty_answer": True,  # the answer to be trained is empty
-    "control_token": True,  # text contains a control token's string
-    "template_error": False,  # the template refuses the conversation
-    "inexact": True,  # the served prompt is not how the template renders the trained turn
-    "answer_missing": True,  # the template does not render the answer as written
-    "no_stop": True,  # nothing that stops generation follows the answer
-    "two_bos": True,  # the prompt begins with more than one BOS
-    "unencodable": True,  # the tokenizer cannot spell the answer
-    "overlong": False,  # longer than max_length, and cannot be shortened by whole turns
+MEANINGS = {
+    "kept": "trained whole",
+    "shortened": "trained, without some leading turns or without answers that are too long",
+    "refused": "not trained, for the reason named",
+    "duplicate": "not trained: equal to an earlier row, to the letter",
+    "held out": "never trained: the held-out loss is measured on such rows",
+    "not taken": "left out by the source's `take`",
 }
-ALLOWABLE = tuple(code for code, allowed in REASONS.items() if allowed)
+OUTCOMES = tuple(MEANINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row is refused. `allowed`: what `allow: [code]` in the recipe does instead; None where nothing can override it."""
+
+    meaning: str
+    allowed: str | None = None
+
+
+REASONS = {
+    "bad_json": Reason("the line is not JSON, which stops preparing", "such rows are refused and the run goes on"),
+    "bad_row": Reason("the row lacks what its format needs"),
+    "no_answer": Reason("no assistant turn to train"),
+    "empty_answer": Reason("the answer to be trained is empty", "the model learns to stop at once"),
+    "control_token": Reason("text contains a control token's string", "the text becomes that token"),
+    "template_error": Reason("the template refuses the conversation, or leaves out a part of it"),
+    "inexact": Reason("the prompt that is served is not how the template shows the turn", "trained behind the prompt that is served"),
+    "answer_missing": Reason("the template does not write the answer as it stands in the row", "trained as the template writes it"),
+    "no_stop": Reason("nothing that stops generation follows the answer", "trained without, and the model may never stop"),
+    "two_bos": Reason("the prompt begins with more than one BOS", "trained and served so"),
+    "unencodable": Reason("the tokenizer cannot spell the answer", "trained on what the tokenizer makes of it"),
+    "overlong": Reason("longer than max_length, and cannot be shortened by whole turns"),
+}
+ALLOWABLE = tuple(code for code, reason in REASONS.items() if reason.allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,7 @@ def write_ledger(path: Path, entries: Iterable[Entry]) -> Counts:
     rows = 0
     with atomic_file(path) as file:
         for entry in entries:
-            assert entry.outcome in OUTCOMES, entry.outcome
+            assert entry.outcome in OUTCOMES and (entry.reason is None or entry.reason in REASONS), entry
             rows += 1
             outcomes[entry.outcome] += 1
             if entry.reason:
@@ -79,10 +95,8 @@ def write_ledger(path: Path, entries: Iterable[Entry]) -> Counts:
 
 
 def read_ledger(path: Path) -> Iterator[Entry]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                record = json.loads(line)
-                yield Entry(Origin(record.pop("file"), record.pop("line")), **record)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: this is not a finished run folder") from error
+    """Raises UserError where there is no ledger, or a damaged one."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: this is not a finished run folder")
+    for record in read_jsonl(path):
+        yield Entry(Origin(record.pop("file"), record.pop("line")), **record)

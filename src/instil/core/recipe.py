@@ -17,9 +17,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Knobs(BaseModel):
-    """Base of all sections: frozen, unknown keys refused, docstrings are the help."""
+    """Base of all sections: frozen, unknown keys refused, docstrings are the help. `name: 7` is a name; no number is infinite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 def parse_amount(text: str) -> tuple[float | None, int | None]:
@@ -36,6 +36,12 @@ def amount_of(text: str, total: int) -> int:
     """How many of `total` rows an amount means."""
     share, count = parse_amount(text)
     return min(total, count) if count is not None else math.floor(share * total + 0.5)  # type: ignore[operator]
+
+
+def as_sources(value: Any) -> list[Any]:
+    """`data: a.jsonl`, `data: [a.jsonl, {path: b.jsonl}]` and `data: {path: a.jsonl}` as the list of mappings that they mean."""
+    rows = value if isinstance(value, list) else [value]
+    return [{"path": row} if isinstance(row, str) else row for row in rows]
 
 
 class Source(Knobs):
@@ -62,10 +68,15 @@ class Source(Knobs):
         return value
 
 
+def as_count(value: Any) -> Any:
+    """`200` and `"200"` as `"200 rows"`."""
+    return f"{value} rows" if re.fullmatch(r"\d+", str(value)) else value
+
+
 class Holdout(Knobs):
     """What is kept away from training, chosen by content hash, so that equal prompts never stand on both sides."""
 
-    examples: Annotated[str, BeforeValidator(lambda v: f"{v} rows" if isinstance(v, int) else v)] = "5%"
+    examples: Annotated[str, BeforeValidator(as_count)] = "5%"
     """Rows to hold out, as a count or a share of all rows. 0 holds out none (and the run has no held-out loss)."""
     most: PositiveInt = 500
     """Upper bound where `examples` is a share."""
@@ -197,8 +208,7 @@ class Recipe(Knobs):
     @field_validator("data", mode="before")
     @classmethod
     def _paths(cls, value: Any) -> Any:
-        rows = value if isinstance(value, list) else [value]
-        return [{"path": row} if isinstance(row, str) else row for row in rows]
+        return as_sources(value)
 
     @field_validator("allow")
     @classmethod

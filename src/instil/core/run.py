@@ -15,7 +15,7 @@ from typing import Any
 
 from instil.core.errors import UserError
 from instil.core.files import disk_errors, read_json, write_json, write_text
-from instil.core.loading import check_recipe, dump_recipe
+from instil.core.loading import dump_recipe, load_recipe
 from instil.core.recipe import Recipe
 
 PACKAGES = ("instil", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "jinja2")
@@ -52,15 +52,16 @@ class RunFolder:
         return self.path / "model"
 
     def read_recipe(self) -> Recipe:
-        import yaml  # only here: most readers of a run folder never parse YAML
-
-        return check_recipe(yaml.safe_load(self.recipe.read_text(encoding="utf-8")), str(self.recipe))
+        """The resolved recipe. Raises UserError where it is damaged."""
+        return load_recipe(self.recipe)
 
 
 def run_name(recipe: Recipe) -> str:
     name = recipe.name or "run"
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise UserError(f"run name '{name}' must be made of letters, digits, '.', '_' and '-': set `name:` in the recipe or --name")
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(
+            f"run name '{name}' must be made of letters, digits, '_', and behind the first '.' and '-': set `name:` in the recipe or --name"
+        )
     return name
 
 
