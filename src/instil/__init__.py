@@ -1,8 +1,8 @@
 """instil: from a base language model to an assistant that follows instructions, with proof that it does.
 
-    import instil
-    outcome = instil.tune({"model": "path/to/model", "template": "chatml", "data": "rows.jsonl"})
-    instil.load(outcome.folder).chat([{"role": "user", "content": "Name three colours."}]).content
+import instil
+outcome = instil.tune({"model": "path/to/model", "template": "chatml", "data": "rows.jsonl"})
+instil.load(outcome.folder).chat([{"role": "user", "content": "Name three colours."}]).content
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,11 @@ __all__ = ["__version__", "load", "tune"]
 def tune(recipe: Any, **overrides: Any) -> "Outcome":
     """Tune as `recipe` says: a path to a YAML file, a dict of the same shape, or a `Recipe`. `overrides` are dotted knobs, e.g.
     `tune("recipe.yaml", **{"train.batch": 32})`. Returns what it came to; raises `instil.core.errors.UserError`."""
-    from instil.core.loading import check_recipe, load_recipe  # the package imports nothing until it is used
+    from instil.core.loading import load_recipe  # the package imports nothing until it is used
     from instil.core.recipe import Recipe
     from instil.stages.tune import tune as run
 
-    if isinstance(recipe, Recipe):
-        return run(recipe)
-    if isinstance(recipe, dict):
-        return run(check_recipe({**recipe, **overrides}))
-    return run(load_recipe(recipe, overrides))
+    return run(load_recipe(recipe.model_dump(exclude_unset=True) if isinstance(recipe, Recipe) else recipe, overrides))
 
 
 def load(run: Any, **options: Any) -> "Assistant":

@@ -1,13 +1,16 @@
 """The command line: one short file per verb, imported only when that verb is called."""
 
+import errno
 import importlib
+import io
+import os
 import sys
 from typing import Any
 
 import click
 
 from instil import __version__
-from instil.core.errors import UserError
+from instil.core.errors import UserError, nearest
 
 # verb -> what it does, in a line. `instil --help` must not import what the verbs need.
 VERBS = {
@@ -29,8 +32,6 @@ class _Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            from instil.core.errors import nearest  # difflib, for a mistyped verb only
-
             raise UserError(f"instil has no verb '{args[0]}'; {nearest(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
@@ -53,7 +54,10 @@ def app() -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line. A UserError is one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    """Run the command line. A UserError is one sentence on stderr and exit code 2; Ctrl-C is 130, a reader that has gone 141."""
+    for stream in (sys.stdout, sys.stderr, sys.stdin):  # no character that a terminal cannot show, or a pipe should not hold, ends a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return app(args, standalone_mode=False)
     except UserError as error:
@@ -63,6 +67,16 @@ def main(args: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _forget_output()
         sys.exit(141)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        click.echo("error: no space left on the disk that takes the output: free some, then start again", err=True)
     sys.exit(2)
+
+
+def _forget_output() -> None:
+    """Python would try to write what is left at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ from instil.core.errors import UserError
 @click.command(
     cls=RecipeCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["-h", "--help"]}
 )
-@click.argument("recipe", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE] [--section.key VALUE]...")
+@click.argument("recipe", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE] [--KNOB VALUE]...")
 @click.option("--resume", metavar="RUN", help="Continue this run folder where its last checkpoint left it. Takes no recipe.")
 def command(recipe: tuple[str, ...], resume: str | None) -> None:
     """Tune a model as RECIPE (a YAML file) says. Any key of the recipe can be given, or overridden, as a flag.
@@ -36,8 +36,9 @@ def command(recipe: tuple[str, ...], resume: str | None) -> None:
     if resume is not None and recipe:
         raise UserError("--resume continues a run under its own recipe: leave out the recipe and other flags")
     asked = None if resume is not None else recipe_from(recipe)
+    from instil.cli.terminal import output
     from instil.stages.tune import resume_run, tune  # imports torch: seconds, and only after the recipe has proved sound
 
-    outcome = tune(asked) if asked is not None else resume_run(str(resume))
+    outcome = tune(asked, output()) if asked is not None else resume_run(str(resume), output())
     if not outcome.finished:
         sys.exit(130)
