@@ -86,7 +86,7 @@ def test_babyllama_cannot_spell_what_it_has_no_letters_for() -> None:
     contract = make_contract(resolved(REAL["babyllama"]), "chatml", where="babyllama")
     known, unknown = template_rows([talk(user("Hi"), answer("Once upon a time")), talk(user("Hi"), answer("日本"))], contract, FREE)
     assert known.outcome == "kept"
-    assert unknown.reason == "unencodable" and "not '日本<|im_end|>'" in (unknown.detail or "")
+    assert unknown.reason == "unencodable" and "cannot spell '日' in the answer '日本<|im_end|>'" in (unknown.detail or "")
     allowed = template_rows([talk(user("Hi"), answer("日本"))], contract, replace(FREE, allow=frozenset({"unencodable"})))[0]
     assert allowed.outcome == "kept" and allowed.paths[0].tokens[-1] in contract.stop_ids
 
@@ -203,7 +203,7 @@ def test_what_cannot_be_shortened() -> None:
     mixed = talk(user("short"), answer("yes"), user("long"), answer("y" * 200), user("short"), answer("no"))
     [found] = template_rows([mixed], contract, Rules(100))
     assert completions(found, contract) == ["yes<|im_end|>", "no<|im_end|>"] and found.detail == (
-        "1 turns lost leading turns, 1 were left out: longer than 100 tokens"
+        "examples longer than 100 tokens: 1 lost leading turns, 1 left out"
     )
     [found] = template_rows([long_talk()], contract, Rules(150, shorten=False))
     assert found.reason == "overlong" and "message" in (found.detail or "")

@@ -17,6 +17,7 @@ import numpy as np
 from instil.core.errors import Refused
 from instil.core.values import Conversation, Path
 from instil.template.contract import SEAM, Contract, check_forged
+from instil.template.tokenizer import ChatTokenizer
 from instil.template.turns import Turn, short, turn_at, turns_of
 
 
@@ -89,7 +90,7 @@ def _finish(conversation: Conversation, turns: Sequence[tuple[Turn, list[int], l
             raise Refused("overlong", f"{shortest} tokens or more, max_length is {rules.max_length}, and no leading turn can go")
     except Refused as refused:
         return Templated("refused", refused.code, refused.detail)
-    detail = f"{shortened} turns lost leading turns, {left_out} were left out: longer than {rules.max_length} tokens"
+    detail = f"examples longer than {rules.max_length} tokens: {shortened} lost leading turns, {left_out} left out"
     lossy = bool(shortened or left_out)
     return Templated("shortened" if lossy else "kept", None, detail if lossy else None, tuple(paths), bridged, unclean, lost)
 
@@ -140,9 +141,16 @@ def _check_spelling(turn: Turn, context_ids: list[int], completion: list[int], c
     for form in forms:
         if unicodedata.normalize(form, spelled).endswith(unicodedata.normalize(form, text)):
             return
-    raise Refused(
-        "unencodable", f"message {turn.index + 1}: the tokenizer spells the answer as {short(spelled[-len(text) :])}, not {short(text)}"
-    )
+    raise Refused("unencodable", f"message {turn.index + 1}: {_unspelled(tokenizer, text)}")
+
+
+def _unspelled(tokenizer: ChatTokenizer, text: str) -> str:
+    """What of `text` gets lost in tokens, in words: the first character that does not come back alone, if it is that simple."""
+    for character in dict.fromkeys(text):
+        # Between letters, because many tokenizers strip or add white space at the ends of a text.
+        if character not in tokenizer.decode(tokenizer.encode(f"a{character}a")):
+            return f"the tokenizer cannot spell {character!r} in the answer {short(text)}"
+    return f"the tokenizer does not spell the answer {short(text)}: it comes back as another text"
 
 
 def _shorten(conversation: Conversation, i: int, contract: Contract, rules: Rules) -> tuple[Turn, Path, bool] | None:

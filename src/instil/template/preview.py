@@ -56,7 +56,7 @@ def _token(id: int, text: str, place: int, num_context: int, contract: Contract)
 
 
 def as_text(example: Example) -> Text:
-    """For the terminal: `|` between tokens, brackets around the trained part, line breaks shown and made."""
+    """For the terminal: `│` between tokens, brackets around the trained part, line breaks shown and made."""
     styles = {"context": "dim", "trained": "bold green", "stop": "bold white on green"}
     text = Text()
     if example.num_repeated:
@@ -67,12 +67,16 @@ def as_text(example: Example) -> Text:
         if place == example.num_context:
             text.append(OPENS, "bold")
         elif place > example.num_repeated:
-            text.append("|", "dim")
+            text.append("│", "dim")
         style = "cyan" if token.control and token.kind == "context" else styles[token.kind]
         text.append(visible(token.text), style)
     return text.append(CLOSES, "bold")
 
 
+# Unicode's pictures of control characters: a terminal would obey some of them and drop others.
+SIGNS = {code: chr(0x2400 + code) for code in range(32)} | {127: "␡", ord("\t"): "→", ord("\n"): "↵\n"}
+
+
 def visible(text: str) -> str:
-    """Line breaks and tabs as signs, line breaks kept; nothing shown for the first bytes of a character."""
-    return text.replace("\t", "→").replace("\r", "␍").replace("\n", "↵\n") if text else "·"
+    """Control characters as signs, line breaks kept; a dot for a token that ends inside a character."""
+    return text.translate(SIGNS) if text else "·"
