@@ -50,7 +50,9 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     precision = choose_precision(recipe.train.precision, device)
     recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
     if recompute:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers has renamed it: the first name is the new one, the second goes with version 6
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     autocast = autocast_for(precision, device)
     found = _probe(recipe, model, data, autocast)
     share = f", {short(trainable)} trained" if trainable < parameters else ""

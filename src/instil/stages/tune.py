@@ -1,9 +1,10 @@
 """Tune a model as a recipe says: data, model, probe, loop, model folder. The middle of the road from README to train/loop.py."""
 
-import importlib.util
+import contextlib
+import fcntl
 import shutil
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from instil.batch.trie import Row, lay_out
 from instil.core.errors import UserError
-from instil.core.files import hash_text, read_json, read_jsonl
+from instil.core.files import disk_errors, hash_text, read_json, read_jsonl
 from instil.core.ledger import Counts
 from instil.core.loading import dump_recipe
 from instil.core.recipe import Recipe
@@ -23,12 +24,12 @@ from instil.stages.build import Built, build_model, save_model
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 from instil.template.saved import fingerprint
-from instil.train.checkpoint import State, list_checkpoints, load_optimizer, load_weights, prune, read_state
+from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
 from instil.train.distributed import World, join_world, leave_world
 from instil.train.loop import Every, mean_loss, train
 from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import make_optimizer, rate_at
-from instil.train.records import Records
+from instil.train.records import Records, check_tensorboard
 from instil.train.signals import stop_on_signals
 
 
@@ -61,23 +62,41 @@ def resume_run(path: str | Path, console: Console | None = None) -> Outcome:
 
 
 def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> Outcome:
-    if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise UserError("train.tensorboard needs TensorBoard: pip install 'instil[track]', or set it to false")
+    check_tensorboard(recipe.train.tensorboard)
     world = join_world()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(leave_world)
+        if resumed is not None and world.leads:
+            stack.enter_context(_only_writer(resumed))
         tell = Teller(console or Console(), quiet=not world.leads)
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
+        last = last_checkpoint(resumed.checkpoints, recipe_hash(recipe)) if resumed is not None else None
         data = _prepare_once(recipe, world, tell)
         if recipe.train.keep == "best" and not data.held:
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
         built = build_model(recipe, data, tell)
         folder, counts = _open_folder(recipe, data, built, resumed, world)
+        if resumed is None and world.leads:
+            stack.enter_context(_only_writer(folder))
         tell.data(data, counts, built)
-        return _train(recipe, data, built, folder, resumed is not None, steps, world, tell)
-    finally:
-        leave_world()
+        return _train(recipe, data, built, folder, last, steps, world, tell)
+
+
+@contextlib.contextmanager
+def _only_writer(folder: RunFolder) -> Iterator[None]:
+    """Keep a second process from writing the same run. The lock goes with this process, however it ends."""
+    with disk_errors(folder.recipe):
+        file = open(folder.recipe, "r+", encoding="utf-8")  # noqa: SIM115  the errors of the run itself are not this file's
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"run {folder.path} is being written by another process: wait for it, or stop it first") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def _prepare_once(recipe: Recipe, world: World, tell: Teller) -> Data:
@@ -138,19 +157,26 @@ def recipe_hash(recipe: Recipe) -> str:
     return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": ""})))
 
 
-def _train(recipe: Recipe, data: Data, built: Built, folder: RunFolder, resumed: bool, steps: int, world: World, tell: Teller) -> Outcome:
+def _train(
+    recipe: Recipe, data: Data, built: Built, folder: RunFolder, last: tuple[Path, State] | None, steps: int, world: World, tell: Teller
+) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
     optimizer = make_optimizer(model, knobs, recipe.learning_rate)
     identity = recipe_hash(recipe)
-    state = _continue(folder, model, optimizer, identity, world) if resumed else None
-    if state is not None:
+    state = None
+    if last is not None:
+        path, state = last
+        load_weights(path, model)
+        load_optimizer(path, model, optimizer)
+        if world.leads:
+            prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
     objective = supervised(tree)
     held = _rows(data.held_paths(), recipe, tree) if data.held else []
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
-    with stop_on_signals() as stop, records, tree_attention(model) if tree else nullcontext():
+    with stop_on_signals() as stop, records, tree_attention(model) if tree else contextlib.nullcontext():
         end = train(
             model,
             state=state or State(),
@@ -186,19 +212,6 @@ def _rows(paths: Any, recipe: Recipe, tree: bool) -> list[Row]:
 def _pauses(recipe: Recipe, steps: int) -> Every:
     evaluate = recipe.train.evaluate_every or max(1, steps // 10)
     return Every(evaluate, recipe.train.checkpoint_every or evaluate)
-
-
-def _continue(folder: RunFolder, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: str, world: World) -> State | None:
-    """State after the last checkpoint, weights and optimizer loaded. None: the run was killed before its first, and begins anew."""
-    found = list_checkpoints(folder.checkpoints)
-    if not found:
-        return None
-    state = read_state(found[-1], identity)
-    load_weights(found[-1], model)
-    load_optimizer(found[-1], model, optimizer)
-    if world.leads:
-        prune(folder.checkpoints, state)  # what a kill between saving and pruning left
-    return state
 
 
 def _kept_step(recipe: Recipe, state: State) -> int:

@@ -74,6 +74,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.removeprefix("step-")))
 
 
+def last_checkpoint(folder: Path, recipe: str) -> tuple[Path, State] | None:
+    """The newest checkpoint, verified as `read_state` does, and its state. None where there is none yet."""
+    found = list_checkpoints(folder)
+    return (found[-1], read_state(found[-1], recipe)) if found else None
+
+
 def read_state(path: Path, recipe: str) -> State:
     """The state of a checkpoint, after its files were verified.
 

@@ -1,5 +1,6 @@
 """Where a run's records go: metrics.jsonl, the display, TensorBoard, checkpoints. On every rank but the first: nowhere."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -93,15 +94,19 @@ class MetricsLog:
         self._file.close()
 
 
+def check_tensorboard(wanted: bool) -> None:
+    """Raise UserError where TensorBoard is wanted and not installed."""
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise UserError("train.tensorboard needs TensorBoard: pip install 'instil[track]', or set it to false")
+
+
 def event_writer(folder: Path, wanted: bool, first_step: int) -> Callable[[dict[str, Any]], None]:
     """A function that writes the loop's records as TensorBoard events (extra `track`), or does nothing. Events of an earlier try that lie
     at or after `first_step` are superseded."""
     if not wanted:
         return lambda record: None
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # an extra: absent in most installations
-    except ImportError:
-        raise UserError("train.tensorboard needs TensorBoard: pip install 'instil[track]', or set it to false") from None
+    from torch.utils.tensorboard import SummaryWriter  # an extra: absent in most installations
+
     writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
 
     def write(record: dict[str, Any]) -> None:
