@@ -261,3 +261,9 @@ def test_saved_and_read(choice: str, tmp_path: Path) -> None:
     server = AutoTokenizer.from_pretrained(tmp_path)
     chat = [openai(m) for m in dialogue.messages[:3]]
     assert server.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) == contract.prompt(dialogue.messages[:3])
+
+
+def test_half_a_character_is_refused_in_a_prompt() -> None:
+    contract = make_contract(toy_tokenizer(""), "chatml", where="toy")
+    with pytest.raises(Refused, match="lone surrogate"):
+        contract.prompt(talk(user("broken \ud83d"), answer("x")).messages[:1])

@@ -92,11 +92,13 @@ class Contract:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """What a server sends to the model: the tokens of the conversation and the generation prompt.
 
-        Raises Refused("control_token") where text contains a control token's string and the contract does not escape, and
-        Refused("template_error") where the template refuses the conversation.
+        Raises Refused("control_token") where text contains a control token's string and the contract does not escape,
+        Refused("template_error") where the template refuses the conversation, and Refused("unencodable") for half a character.
         """
         check_controls(self, messages, tools)
         text = self.render(messages, tools, generate=True)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise Refused("unencodable", "the conversation holds half a character (a lone surrogate), which no tokenizer can spell")
         ids = self.encode([text])[0]
         check_forged(self, text, ids, "the prompt")
         return ids
