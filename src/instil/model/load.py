@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from instil.core.errors import UserError
 from instil.model.attention import base_model_of
+from instil.model.resolve import first_context, first_line
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +74,7 @@ def load_config(name: str | Path, *, trust_remote_code: bool = False) -> PreTrai
 def context_length(config: PreTrainedConfig) -> int | None:
     """Tokens that the model was built for; None where the architecture sets no limit (recurrent models)."""
     text = config.get_text_config()
-    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        if isinstance(length := getattr(text, key, None), int) and length > 0:
-            return length
-    return None
+    return first_context(lambda name: getattr(text, name, None))
 
 
 def add_tokens(model: nn.Module, num_tokens: int, new_ids: Iterable[int], seed: int = 0) -> list[int]:
@@ -149,9 +147,9 @@ def _sentences(name: str | Path, part: str) -> Iterator[None]:
         raise UserError(f"a JSON file of {name} is damaged (line {error.lineno}: {error.msg}): download it again") from error
     except OSError as error:
         if Path(name).is_dir():
-            raise UserError(f"{part} of {name} cannot be read ({_first_line(error)}): download the model again") from error
+            raise UserError(f"{part} of {name} cannot be read ({first_line(error)}): download the model again") from error
         raise UserError(
-            f"{name} is neither a folder here nor to be had from the hub ({_first_line(error)}): check the id, `hf auth login` if access "
+            f"{name} is neither a folder here nor to be had from the hub ({first_line(error)}): check the id, `hf auth login` if access "
             f"must be granted, or, without a network here, run `hf download {name} --local-dir FOLDER` where there is one and give FOLDER"
         ) from error
     except (ValueError, RuntimeError) as error:
@@ -166,11 +164,7 @@ def _explain(name: str | Path, text: str) -> str:
         return f"{name} is of a model_type that {known} does not know: check its config.json, or `pip install --upgrade transformers`"
     if "ignore_mismatched_sizes" in text:
         return f"some weights of {name} have other shapes than its config.json says: download the model again"
-    return f"{name} cannot be loaded ({_first_line(text)}): check its config.json"
-
-
-def _first_line(error: object) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    return f"{name} cannot be loaded ({first_line(text)}): check its config.json"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from instil.core.errors import UserError
 from instil.core.files import atomic_file, hash_file, hash_text
@@ -58,7 +60,7 @@ def folder_of(model: str, trust_remote_code: bool = False) -> Path:
         return Path(snapshot_download(model, allow_patterns=[*PARTS, *CODE * trust_remote_code]))
     except Exception as error:
         raise UserError(
-            f"{model} is neither a folder here nor to be had from the hub ({_first_line(error)}): check name and network"
+            f"{model} is neither a folder here nor to be had from the hub ({first_line(error)}): check name and network"
         ) from None
 
 
@@ -87,14 +89,15 @@ def _ask_transformers(folder: str, trust_remote_code: bool) -> str:
     )
     if done.returncode:
         raise UserError(
-            f"the tokenizer in {folder} cannot be loaded ({_first_line(done.stderr, last=True)}): is tokenizer.json there and whole?"
+            f"the tokenizer in {folder} cannot be loaded ({first_line(done.stderr, last=True)}): is tokenizer.json there and whole?"
         )
     line = done.stdout.strip().splitlines()[-1]
     json.loads(line)  # our own worker wrote it: anything else is our bug
     return line
 
 
-def _first_line(error: object, last: bool = False) -> str:
+def first_line(error: object, last: bool = False) -> str:
+    """The first (or last) line of what a library said, short enough for a sentence; its type where it said nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1 if last else 0][:300]
 
@@ -106,5 +109,10 @@ def context_length_of(folder: Path) -> int | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     config |= config.get("text_config") or {}
+    return first_context(config.get)
+
+
+def first_context(value_of: Callable[[str], Any]) -> int | None:
+    """The first length among the names that configs use for it. `value_of`: the value under a name, None where there is none."""
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length")
-    return next((int(config[name]) for name in names if isinstance(config.get(name), int) and config[name] > 0), None)
+    return next((length for name in names if isinstance(length := value_of(name), int) and length > 0), None)

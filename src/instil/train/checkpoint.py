@@ -124,11 +124,10 @@ def load_weights(path: Path, model: torch.nn.Module) -> None:
 
 def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the states that it had when the checkpoint was written."""
-    saved = load_file(path / OPTIMIZER)
-    for name, parameter in model.named_parameters():
-        found = {key.partition(":")[0]: t for key, t in saved.items() if key.partition(":")[2] == name}
-        if found:  # `step` stays in float32 on the CPU unless the optimizer is fused on a GPU
-            optimizer.state[parameter] = {k: t.clone().to(parameter.device) for k, t in found.items()}
+    parameters = dict(model.named_parameters())
+    for key, tensor in load_file(path / OPTIMIZER).items():
+        kind, _, name = key.partition(":")
+        optimizer.state[parameters[name]][kind] = tensor.clone().to(parameters[name].device)
 
 
 def trainable_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
