@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instil.batch.order import Order, _epoch_rows, _permutation
+from instil.batch.order import Order, _epoch_rows, _permutation, in_stages
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=3).filter(any)
 WEIGHTS = st.sampled_from([0.1, 1 / 3, 0.5, 1.0, 1.7, 2.0])
@@ -89,6 +89,46 @@ def test_a_batch_does_not_depend_on_the_batches_before(order: Order, steps: list
     _epoch_rows.cache_clear()
     assert {step: order.batch_at(step) for step in reversed(steps)} == first
     assert all(len(batch) == order.batch for batch in first.values())
+
+
+@st.composite
+def staged(draw: st.DrawFn) -> tuple[Order, list[int], float]:
+    sizes = draw(SIZES)
+    epochs = draw(st.sampled_from([0.5, 1.0, 2.0, 3.0]))
+    order = Order(tuple(sizes), (1.0,) * len(sizes), draw(st.integers(1, 9)), draw(st.integers(0, 99)))
+    return order, draw(st.lists(st.integers(1, 3), min_size=len(sizes), max_size=len(sizes))), epochs
+
+
+@settings(max_examples=150, deadline=None)
+@given(staged())
+def test_stages_follow_each_other(made: tuple[Order, list[int], float]) -> None:
+    """Every row as often as without stages, those of an earlier stage first, and each stage the order that its sources alone would have."""
+    order, stages, epochs = made
+    run = in_stages(order.until(epochs), stages)
+    steps = order.num_steps(epochs)
+    rows = list(chain.from_iterable(run.batch_at(step) for step in range(steps)))
+    assert [len(run.batch_at(step)) for step in range(steps)] == [len(order.until(epochs).batch_at(step)) for step in range(steps)]
+    assert run.batch_at(steps) == []
+    assert [stages[source] for source, _ in rows] == sorted(stages[source] for source, _ in rows)
+    if epochs.is_integer():
+        assert Counter(rows) == counts(order, epochs)
+    for stage in {s for s, size in zip(stages, order.sizes, strict=True) if size}:
+        alone = Order(tuple(n if s == stage else 0 for n, s in zip(order.sizes, stages, strict=True)), order.weights, 1, order.seed)
+        mine = [row for row in rows if stages[row[0]] == stage]
+        assert mine == [alone.batch_at(place)[0] for place in range(len(mine))]
+
+
+def test_a_step_of_a_run_in_stages_depends_on_seed_and_step_alone() -> None:
+    """What a resumed run asks for is what the run would have seen: any step, asked for first, by a fresh order."""
+
+    def fresh(seed: int = 3) -> list[list[tuple[int, int]]]:
+        _epoch_rows.cache_clear()
+        run = in_stages(Order((7, 9, 4), (1.0, 2.0, 0.5), 4, seed).until(2), (1, 2, 1))
+        return [run.batch_at(step) for step in reversed(range(14))][::-1]
+
+    assert fresh() == fresh() != fresh(4)
+    assert [source == 1 for source, _ in chain.from_iterable(fresh())] == [False] * 18 + [True] * 36  # 2 epochs: 14 + 4 and 36
+    assert {source == 1 for source, _ in fresh()[4]} == {True, False}, "the step where the stages meet has rows of both"
 
 
 def test_seeds_and_epochs_shuffle_differently() -> None:

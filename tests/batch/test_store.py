@@ -50,7 +50,7 @@ ROWS = [
     Prepared(Origin("a.jsonl", 2), "refused", "no_answer", "no turn to train: ‘é’ \ud800"),
     Prepared(Origin("b\udcff.json", 9), "shortened", None, "2 turns left out", 5, 8, None, (path(9, 8, 7),)),
     Prepared(Origin("a.jsonl", 3, 2), "not taken", None, None, 6, 9, "code"),
-    Prepared(Origin("a.jsonl", 4), "kept", None, None, 1, 7, "qa", (path(4, 5, weight=1 / 3),)),
+    Prepared(Origin("a.jsonl", 4), "kept", None, None, 1, 7, "qa", (path(4, 5, weight=1 / 3),), stage=2, example=True),
 ]
 
 
@@ -72,6 +72,7 @@ def test_round_trip(folder: Folder) -> None:
     assert store.content.tolist() == [row.content for row in ROWS] and store.content.dtype == np.uint64
     assert store.prompt.tolist() == [row.prompt for row in ROWS]
     assert store.tasks == ["qa", "code"] and store.task.tolist() == [0, -1, -1, 1, 0]
+    assert store.stage.tolist() == [0, 0, 0, 0, 2] and store.example.tolist() == [0, 0, 0, 0, 1]
     assert store.files == ["a.jsonl", "b\udcff.json"] and store.file.tolist() == [0, 0, 1, 0, 0]
     assert [column.tolist() for column in store.token_counts] == [[7, 0, 3, 0, 2], [4, 0, 2, 0, 1]]
 

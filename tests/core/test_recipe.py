@@ -37,6 +37,7 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "data.0.take": ("50%", "50%"),
     "data.0.weight": ("0.5", 0.5),
     "data.0.task": ("010", "010"),
+    "data.0.stage": ("by row", "by row"),
     "holdout.examples": ("200", "200 rows"),
     "holdout.most": ("9", 9),
     "holdout.tasks": ("qa", ["qa"]),

@@ -86,3 +86,14 @@ def test_what_is_near_the_line_is_purged() -> None:
 def test_what_cannot_be_held_out_is_said(knobs: HoldOut, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         sides(knobs)
+
+
+def test_what_others_show_as_a_worked_example_is_never_drawn():
+    """Nor a row that asks the same; what is held out for its task is, examples or not."""
+    ids, none = np.arange(100, dtype=np.uint64) // np.uint64(2), [None] * 100
+    shown = np.zeros(100, bool)
+    shown[[0, 10, 60]] = True
+    found = hold_out(ids, none, none, HoldOut(rows="100 rows"), {}, 0, shown=shown)
+    assert found.trained.tolist() == [0, 1, 10, 11, 60, 61]
+    tasks = ["a"] * 50 + ["b"] * 50
+    assert hold_out(ids, tasks, none, HoldOut(rows="100 rows", tasks=("a",)), {}, 0, shown=shown).trained.tolist() == [60, 61]

@@ -156,3 +156,14 @@ def test_a_million_rows_in_seconds():
     start = time.process_time()
     hold_out(ids, ids % 20, np.ones(10**6, bool), {3}, "5%", 10**9, 0)
     assert time.process_time() - start < 5  # about 0.6 s; a Python loop over rows takes longer than this allows
+
+
+def test_what_others_show_as_a_worked_example_is_never_drawn():
+    """Nor a row that asks the same; a task that is held out whole takes its examples with it."""
+    ids, tasks = np.arange(100, dtype=np.uint64) // np.uint64(2), np.repeat([0, 1], 50)
+    shown = np.zeros(100, bool)
+    shown[[0, 10, 60]] = True
+    held = hold_out(ids, tasks, np.ones(100, bool), set(), "100 rows", 500, 0, shown)
+    assert np.flatnonzero(~held).tolist() == [0, 1, 10, 11, 60, 61]
+    held = hold_out(ids, tasks, np.ones(100, bool), {0}, "100 rows", 500, 0, shown)
+    assert np.flatnonzero(~held).tolist() == [60, 61]

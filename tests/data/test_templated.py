@@ -153,3 +153,15 @@ def test_every_order_is_drawn_equally_often():
     assert set(counts) == set(itertools.permutations(range(4)))
     # Chi-squared with 23 degrees of freedom: 49.7 is exceeded once in a thousand; the seeds are fixed, so never by chance.
     assert sum((n - 200) ** 2 / 200 for n in counts.values()) < 49.7
+
+
+def test_rows_that_others_show_are_marked(read):
+    """Of a large table at most about a tenth, so that nine tenths can be held out; the marked are those that examples come from."""
+    rows = [{"country": f"C{n}", "capital": f"A{n}", "continent": "x", "note": n} for n in range(1000)]
+    items = read(rows, few_shot=2)
+    marked = {str(i.origin) for i in items if i.conversation.extra.get("shown_as_example")}
+    named = {origin for i in items for origin in i.conversation.extra["examples_from"]}
+    assert named <= marked and 60 < len(marked) < 140
+    few = read(few_shot=3)
+    assert sum("shown_as_example" in i.conversation.extra for i in few) in range(8, 20), "of sixty rows eight at least"
+    assert not any("shown_as_example" in i.conversation.extra for i in read())

@@ -51,8 +51,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def recipe(model: Path) -> Callable[..., Recipe]:
     """recipe(file, ..., train__batch=3): on `model`, nothing held out unless asked for; a double underscore stands for the dot."""
 
-    def recipe(*data: Path, **knobs: Any) -> Recipe:
-        flags = {"model": str(model), "data": [str(path) for path in data], "holdout.examples": "0"}
+    def recipe(*data: Path | dict[str, Any], **knobs: Any) -> Recipe:
+        sources = [source if isinstance(source, dict) else str(source) for source in data]
+        flags = {"model": str(model), "data": sources, "holdout.examples": "0"}
         return load_recipe(None, flags | {name.replace("__", "."): value for name, value in knobs.items()})
 
     return recipe

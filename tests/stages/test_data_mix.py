@@ -79,3 +79,24 @@ def test_stages_from_a_file(sources, tmp_path):
     _, made = run(mix_rows, "mix", tmp_path / "out", *sources, stages=stages, budget="20 rows")
     assert {row.value.task for row in list(made.rows())[:10]} == {"spell"}
     assert {row.value.task for row in list(made.rows())[10:]} == {"spell", "count"}
+
+
+def test_stages_are_written_on_the_rows(sources, tmp_path):
+    """A row drawn in both stages stands there once for each; whatever it had for a stage before is replaced."""
+    stages = [{"name": "first", "share": 0.25, "sources": ["small"]}, {"name": "then", "share": 0.75}]
+    result, made = run(mix_rows, "mix", tmp_path / "out", *sources, stages=stages, budget="80 rows")
+    rows = jsonl(made.path / "rows.jsonl")
+    assert [row["stage"] for row in rows] == [1] * 20 + [2] * 60
+    assert {row["task"] for row in rows[:20]} == {"spell"} and {row["task"] for row in rows[20:]} == {"spell", "count"}
+    assert any("`stage: by row`" in note for note in result.notes)
+    _, again = run(mix_rows, "mix", tmp_path / "again", made.path, stages=[{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}])
+    assert Counter(row["stage"] for row in jsonl(again.path / "rows.jsonl")) == {1: 40, 2: 40}
+    _, plain = run(mix_rows, "mix", tmp_path / "plain", *sources)
+    assert not any("stage" in row for row in jsonl(plain.path / "rows.jsonl"))
+
+
+def test_rows_shown_as_worked_examples_stay_to_train(write, tmp_path):
+    rows = [pair(f"Question {n}?", f"Answer {n}.", shown_as_example=n % 4 == 0) for n in range(40)]
+    _, made = run(mix_rows, "mix", tmp_path / "out", write("a.jsonl", *rows), hold_rows="100 rows", purge=None)
+    assert len(jsonl(made.path / "heldout.jsonl")) == 30
+    assert all(row["shown_as_example"] for row in jsonl(made.path / "rows.jsonl"))

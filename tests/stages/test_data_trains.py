@@ -2,6 +2,9 @@
 
 from collections import Counter
 
+import pytest
+
+from instil.core.errors import UserError
 from instil.stages.data_mix import mix_rows
 from instil.stages.gather import check_files, read_set
 from instil.stages.prepare import prepare
@@ -46,3 +49,30 @@ def test_what_a_mixture_holds_out_is_a_set_to_evaluate_on(write, tmp_path, recip
     assert Counter(prompt.task for prompt in prompts) == {"held": 5, "count": 4} and all(prompt.answer for prompt in prompts)
     contexts = [context for row in examples(prepare(asked)) for context, _ in row]
     assert len(contexts) == 26 and not [p for p in prompts if any(p.text in context for context in contexts)]
+
+
+def test_a_mixture_in_stages_trains_in_stages(write, tmp_path, recipe):
+    """Stage after stage, each shuffled by the run's seed, its rows as often as there are epochs; the same batches whoever asks first."""
+    easy, hard = write("easy.jsonl", *numbered(8)), write("hard.jsonl", *numbered(24, 100))
+    stages = [{"name": "easy", "share": 0.25, "sources": ["easy"]}, {"name": "hard", "share": 0.75, "sources": ["hard"]}]
+    _, made = run(mix_rows, "mix", tmp_path / "mixed", easy, hard, stages=stages)
+    source = {"path": str(made.path), "stage": "by row"}
+
+    def orders(**knobs):
+        data = prepare(recipe(source, train__batch=5, **knobs))
+        steps = [data.rows_at(step) for step in reversed(range(data.num_steps()))][::-1]
+        return [row for step in steps for _, row in step]
+
+    rows = orders(train__epochs=2)
+    assert sorted(rows[:16]) == sorted([*range(8)] * 2) and sorted(rows[16:]) == sorted([*range(8, 32)] * 2)
+    assert rows == orders(train__epochs=2) and rows != orders(train__epochs=2, seed=1)
+    assert rows[:8] != rows[8:16] and rows[16:40] != sorted(rows[16:40])
+    assert [row < 8 for row in orders(train__steps=8)] == [True] * 10 + [False] * 30, "steps are shared out as the rows are"
+
+
+def test_sources_are_stages_and_rows_without_one_are_refused(write, recipe):
+    easy, hard = write("easy.jsonl", *numbered(6)), write("hard.jsonl", *numbered(6, 100))
+    data = prepare(recipe({"path": str(hard), "stage": 2}, {"path": str(easy), "stage": 1}, train__batch=4, train__epochs=1))
+    assert [source for step in range(3) for source, _ in data.rows_at(step)] == [1] * 6 + [0] * 6
+    with pytest.raises(UserError, match="easy.jsonl:1 has no `stage`"):
+        prepare(recipe({"path": str(easy), "stage": "by row"}))

@@ -2,11 +2,12 @@
 
 Every source is an endless stream, one permutation of its rows after the other. An epoch takes the next `size * weight` rows of every
 stream and shuffles them together; the run is one epoch after the other, cut into batches. So at weight 0.5 the second epoch shows the
-half that the first did not.
+half that the first did not. A run in stages (`Stages`) is several such orders, one after the other.
 """
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -53,7 +54,10 @@ class Order:
     def batch_at(self, step: int) -> list[tuple[int, int]]:
         """(source, index within the source) of the rows of `step`, counted from 0. Empty after the end."""
         assert step >= 0, step
-        first, stop = step * self.batch, (step + 1) * self.batch
+        return self.rows_between(step * self.batch, (step + 1) * self.batch)
+
+    def rows_between(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """(source, index within the source) of the positions from `first` up to `stop`, less where the run ends before."""
         if self.total is not None:
             stop = min(stop, self.total)
         pieces = []
@@ -74,6 +78,44 @@ class Order:
         """The epoch that holds a position of the run's stream. `_start` differs from epochs * rows by half a row per source at most."""
         beyond = math.ceil((position + len(self.sizes)) / self.epoch_rows()) + 1
         return bisect_right(range(beyond + 1), position, key=self._start) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Orders one after the other, each with an end. A source has rows in the order of its own stage alone."""
+
+    orders: tuple[Order, ...]
+    batch: int
+
+    def batch_at(self, step: int) -> list[tuple[int, int]]:
+        """As `Order.batch_at`; where two stages meet in a batch, the rows of the earlier one first."""
+        assert step >= 0, step
+        first, stop = step * self.batch, (step + 1) * self.batch
+        found: list[tuple[int, int]] = []
+        for order in self.orders:
+            assert order.total is not None, order
+            found += order.rows_between(max(first, 0), stop)
+            first, stop = first - order.total, stop - order.total
+        return found
+
+
+def in_stages(order: Order, stages: Sequence[int]) -> Stages:
+    """The rows of an order that has an end, stage after stage; `stages` [K]: that of each source, 1 first.
+
+    Each stage goes through its rows as often as the whole order goes through all, so its share of the run is its share of the rows.
+    """
+    assert order.total is not None and len(stages) == len(order.sizes), order
+    orders, rows, before = [], 0.0, 0
+    for stage in sorted(set(stages)):
+        one = tuple(size if stage == own else 0 for size, own in zip(order.sizes, stages, strict=True))
+        if not any(one):  # all of it is held out
+            continue
+        ended = replace(order, sizes=one)
+        rows += ended.epoch_rows()
+        end = math.floor(rows / order.epoch_rows() * order.total + 0.5)
+        orders.append(replace(ended, total=end - before))
+        before = end
+    return Stages(tuple(orders), order.batch)
 
 
 def _taken(size: int, weight: float, epochs: int) -> int:

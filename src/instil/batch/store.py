@@ -34,9 +34,9 @@ TOKEN = np.dtype("<u4")
 PATH = np.dtype([("token_stop", "<i8"), ("weight", "<f8"), ("num_context", "<i4")])
 ROW = np.dtype(
     [("content", "<u8"), ("prompt", "<u8"), ("line", "<i8"), ("path_stop", "<i8"), ("detail_stop", "<i8")]
-    + [(name, "<i4") for name in ("num_tokens", "num_supervised", "file", "task", "reason", "outcome", "part")]
+    + [(name, "<i4") for name in ("num_tokens", "num_supervised", "file", "task", "reason", "outcome", "part", "stage", "example")]
 )
-PACK_PATH, PACK_ROW = struct.Struct("<qdi"), struct.Struct("<QQqqq7i")
+PACK_PATH, PACK_ROW = struct.Struct("<qdi"), struct.Struct("<QQqqq9i")
 FILES = {"tokens.u32": TOKEN, "paths.bin": PATH, "rows.bin": ROW, "details.utf8": np.dtype("u1")}
 LAYOUT = json.dumps({"paths": PATH.descr, "rows": ROW.descr, "outcomes": OUTCOMES})
 STALE_SECONDS = 24 * 3600
@@ -51,7 +51,8 @@ class Prepared:
     """One input row after templating.
 
     `outcome` is one of the ledger's. `content` and `prompt` are 64-bit hashes of the whole row and of its prompt, 0 where the row was
-    refused before hashing. `paths` are in the order of the conversation; a row that is kept or shortened has at least one.
+    refused before hashing. `stage`: when the row's turn comes in a run that has stages, 0 where the row does not say. `example`: other rows
+    show it as a worked example. `paths` are in the order of the conversation; a row that is kept or shortened has at least one.
     """
 
     origin: Origin
@@ -62,6 +63,8 @@ class Prepared:
     prompt: int = 0
     task: str | None = None
     paths: tuple[Path, ...] = ()
+    stage: int = 0
+    example: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +108,16 @@ class Store:
     def task(self) -> np.ndarray:
         """[R] index into `tasks`, -1: none."""
         return self.rows_R["task"]
+
+    @property
+    def stage(self) -> np.ndarray:
+        """[R] stage of a run, from 1; 0: none."""
+        return self.rows_R["stage"]
+
+    @property
+    def example(self) -> np.ndarray:
+        """[R] 1 where other rows show the row as a worked example, else 0."""
+        return self.rows_R["example"]
 
     @property
     def file(self) -> np.ndarray:
@@ -180,8 +193,9 @@ def write_store(folder: Folder, rows: Iterable[Prepared], facts: dict[str, Any])
                 num_bytes += details.write((row.detail or "").encode("utf-8", "backslashreplace"))  # lone surrogates occur in JSON
                 counts = num_tokens - before, sum(path.num_completion for path in row.paths)
                 named = [_code(codes["files"], row.origin.file), _code(codes["tasks"], row.task), _code(codes["reasons"], row.reason)]
+                whole = OUTCOMES.index(row.outcome), row.origin.part, row.stage, row.example
                 begins = row.content, row.prompt, row.origin.line, num_paths, num_bytes
-                records.write(PACK_ROW.pack(*begins, *counts, *named, OUTCOMES.index(row.outcome), row.origin.part))
+                records.write(PACK_ROW.pack(*begins, *counts, *named, *whole))
         sizes = {name: (temporary / name).stat().st_size for name in FILES}
         known = {"layout": LAYOUT, "sizes": sizes, "facts": facts, **{kind: list(names) for kind, names in codes.items()}}
         write_text(temporary / "facts.json", json.dumps(known, indent=2))  # ASCII: names of files may hold lone surrogates

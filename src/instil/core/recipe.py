@@ -46,6 +46,9 @@ class Source(Knobs):
     """How often each row is seen per epoch: 2 = twice, 0.5 = every second epoch."""
     task: str | None = None
     """Task label for every row of this source (rows that carry their own `task` or `category` keep it)."""
+    stage: PositiveInt | Literal["by row"] = 1
+    """Curriculum: rows of stage 1 are shown, as often as `epochs` says, before those of stage 2, and so on. `by row`: each row's own
+    `stage`, which `instil data mix` writes where a mixture has stages."""
 
     @field_validator("take")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 ROLES = ("system", "user", "assistant", "tool")
+EXAMPLE = "shown_as_example"  # key of `extra`, true where other rows hold this one as a worked example
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,13 @@ def hold_out(
     clusters: Mapping[str, str],
     seed: int,
     near: Near | None = None,
+    shown: np.ndarray | None = None,
 ) -> Sides:
     """The two sides of N rows.
 
     `prompts` uint64 [N]: rows with equal numbers ask the same. `tasks`, `upstreams` [N]: labels, None where there is none. `clusters`:
-    task -> its cluster. `near` is asked once, about all rows of both sides.
+    task -> its cluster. `near` is asked once, about all rows of both sides. `shown` bool [N]: rows that others hold as worked examples;
+    prompts of theirs are not drawn by `rows`.
 
     Raises UserError for a task, cluster or upstream dataset that no row has, and where nothing would be left to train.
     """
@@ -67,7 +69,10 @@ def hold_out(
         held = [why or (f"{kind} {label}" if label in wanted else None) for why, label in zip(held, labels[kind], strict=True)]
     held = _with_equal_prompts(held, prompts)
     if knobs.rows:
-        drawn = _drawn(prompts, [why is None for why in held], knobs.rows, seed)
+        free = np.array([why is None for why in held], bool)
+        if shown is not None:
+            free &= ~np.isin(prompts, prompts[shown & free])
+        drawn = _drawn(prompts, free.tolist(), knobs.rows, seed)
         held = [why or ("row" if row else None) for why, row in zip(held, drawn, strict=True)]
     purged = _purged(held, near) if near else {}
     sides = Sides(tuple(held), purged)

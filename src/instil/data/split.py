@@ -49,13 +49,15 @@ def hold_out(
     examples: str,
     most: int,
     seed: int,
+    shown: np.ndarray | None = None,
 ) -> np.ndarray:
     """bool [N]: rows that are never trained.
 
     `prompt_ids` uint64 [N], `tasks` int codes [N], `eligible` bool [N] (rows that could be trained; no other row is ever held out).
     Whole tasks first; then `examples` further rows ('5%' of all eligible rows, at most `most`, or '200 rows'): prompts in the order of
     a hash salted with `seed`, each with all its rows, skipping those that no longer fit. So rows with equal prompts always stand on one
-    side, added rows change the choice little, and at most `examples` rows are drawn.
+    side, added rows change the choice little, and at most `examples` rows are drawn. `shown` bool [N]: rows that others hold as worked
+    examples; prompts of theirs are not drawn.
 
     Raises UserError where nothing would be left to train.
     """
@@ -69,9 +71,10 @@ def hold_out(
     wanted = amount_of(examples, total)
     if parse_part(examples)[1] == "%":
         wanted = min(wanted, most)
-    rest = eligible & ~held
+    left = eligible & ~held
+    rest = left if shown is None else left & ~np.isin(prompt_ids, prompt_ids[left & shown])
     drawn = _draw_prompts(prompt_ids[rest], wanted, seed)
-    if total and drawn.all():
+    if total and drawn.all() and rest.sum() == left.sum():
         raise UserError(
             f"holdout.examples ({examples}) would hold out all of the {len(drawn):,} rows that can be trained: ask for fewer, or add data"
         )

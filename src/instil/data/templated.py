@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from instil.core.errors import Refused, UserError, nearest
-from instil.core.values import Conversation, Message
+from instil.core.values import EXAMPLE, Conversation, Message
 from instil.data.assemble import check_characters
 from instil.data.expand import Reading, Row, Rows, parts_of, seed_of
 from instil.data.fields import bad_row
@@ -24,6 +24,8 @@ from instil.data.prompts import (
 from instil.data.prompts_yaml import read_templates
 
 POOL = 256  # rows that worked examples are drawn from: enough that two questions seldom share one, few enough to be held in memory
+POOL_SHARE = 0.1  # of all rows, at most: a row of the pool can no longer be held out
+LEAST = 8  # rows of the pool at least, or twice as many as a question may show
 LOOK = 50  # rows whose columns the templates are checked against
 
 Example = tuple[str, Row]
@@ -31,7 +33,7 @@ Example = tuple[str, Row]
 
 
 def expand_templates(rows: Rows, reading: Reading) -> Rows:
-    """Each row once per template that the seed draws for it: {row, template, set, examples, seed, options}.
+    """Each row once per template that the seed draws for it: {row, template, set, pool, shown, seed, options}.
 
     The draw depends on the row's content, never on its place. Raises UserError for templates that cannot be used on these rows.
     """
@@ -43,18 +45,21 @@ def expand_templates(rows: Rows, reading: Reading) -> Rows:
     head = list(islice(rows, LOOK))
     _check_columns(usable, [row for _, row in head if not isinstance(row, Refused)], options["templates"])
     pool = _pool(reading) if options["few_shot"][1] else []
+    shown = frozenset(row_key(row) for _, row in pool)
     for origin, row in chain(head, rows):
         if isinstance(row, Refused):
             yield origin, row
         else:
-            yield from parts_of(origin, [_part(template, row, chosen, pool, reading) for template in _drawn(usable, row, reading)])
+            more = {"set": chosen, "pool": pool, "shown": row_key(row) in shown}
+            yield from parts_of(origin, [_part(template, row, reading) | more for template in _drawn(usable, row, reading)])
 
 
 def templates(row: Row) -> Conversation:
     """A row in the words of one template (`expand_templates`).
 
     `extra` has `template_id`, `template`, `inverted`, all accepted answers as `references`, the answers to choose from, the origins of the
-    worked examples, and the columns that the template does not name. Raises Refused("prompt_failed") with the template's id.
+    worked examples, whether others may show the row as one (`EXAMPLE`: such a row must not be held out), and the columns that the template
+    does not name. Raises Refused("prompt_failed") with the template's id.
     """
     template, columns = row.get("template"), row.get("row")
     if not isinstance(template, PromptTemplate) or not isinstance(columns, dict):
@@ -72,15 +77,14 @@ def templates(row: Row) -> Conversation:
     extra |= {"template_id": template.id, "template": template.name, "inverted": template.inverted, "references": list(pair.answers)}
     extra |= {"answer_choices": list(pair.choices)} if pair.choices else {}
     extra |= {"examples_from": [origin for origin, _ in examples]} if examples else {}
+    extra |= {EXAMPLE: True} if row["shown"] else {}
     return Conversation(messages=turns, task=chosen.task, extra=extra)
 
 
-def _part(template: PromptTemplate, row: Row, chosen: TemplateSet, pool: list[Example], reading: Reading) -> Row:
+def _part(template: PromptTemplate, row: Row, reading: Reading) -> Row:
     return {
         "row": row,
         "template": template,
-        "set": chosen,
-        "pool": pool,
         "few_shot": reading.options["few_shot"],
         "add_choices": reading.options["answer_options"] == "add",
         "seed": seed_of(reading.seed, "render", template.id, row_key(row)),
@@ -97,7 +101,9 @@ def _drawn(usable: Sequence[PromptTemplate], row: Row, reading: Reading) -> list
 
 
 def _pool(reading: Reading) -> list[Example]:
-    """Up to `POOL` different rows, those with the lowest hash: any order and any number of copies of the same rows gives the same ones."""
+    """Up to `POOL` different rows, those with the lowest hash, about a `POOL_SHARE` of all at most: any order and any number of copies of
+    the same rows gives the same ones."""
+    least = max(LEAST, 2 * reading.options["few_shot"][1])
     lowest: dict[int, Example] = {}
     for origin, row in reading.again():
         if isinstance(row, Refused):
@@ -106,7 +112,8 @@ def _pool(reading: Reading) -> list[Example]:
         lowest.setdefault(place, (str(origin), row))
         if len(lowest) >= 2 * POOL:
             lowest = {place: lowest[place] for place in heapq.nsmallest(POOL, lowest)}
-    return [lowest[place] for place in heapq.nsmallest(POOL, lowest)]
+    places = heapq.nsmallest(POOL, lowest)
+    return [lowest[place] for number, place in enumerate(places) if number < least or place < POOL_SHARE * 2**64]
 
 
 def _worked(template: PromptTemplate, pair: Pair, row: Row) -> list[tuple[str, Pair]]:

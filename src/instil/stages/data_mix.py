@@ -16,6 +16,7 @@ from instil.core.engine import Bench, Parts, in_parts
 from instil.core.errors import UserError, nearest
 from instil.core.rows import decode
 from instil.core.sections import read_yaml
+from instil.core.values import EXAMPLE
 from instil.core.verbs import Mix, MixStage
 from instil.curate.candidates import candidates
 from instil.curate.documents import both
@@ -35,10 +36,10 @@ from instil.template.tokenizer import read_resolved
 
 CARDS = pa.schema(
     [("position", pa.int64()), ("id", pa.string()), ("source", pa.string()), ("task", pa.string()), ("upstream", pa.string())]
-    + [("prompt", pa.uint64()), ("tokens", pa.int64()), ("scope", pa.uint64()), ("exact_0", pa.uint64()), ("exact_1", pa.uint64())]
-    + [("parts", pa.list_(pa.large_string()))]
+    + [("prompt", pa.uint64()), ("tokens", pa.int64()), ("shown", pa.bool_()), ("scope", pa.uint64())]
+    + [("exact_0", pa.uint64()), ("exact_1", pa.uint64()), ("parts", pa.list_(pa.large_string()))]
 )
-NARROW = ["position", "id", "source", "task", "upstream", "prompt", "tokens"]
+NARROW = ["position", "id", "source", "task", "upstream", "prompt", "tokens", "shown"]
 
 
 def mix_rows(bench: Bench, rows: Parts, request: Request) -> Decision:
@@ -53,17 +54,20 @@ def mix_rows(bench: Bench, rows: Parts, request: Request) -> Decision:
     cells, members = cells_of(table, sides.trained)
     plan = plan_mixture(cells, mixture_of(knobs, sorted({cell.source for cell in cells})))
     order = MixtureOrder(plan, knobs.seed)
+    stages = np.repeat(np.arange(1, len(plan.stages) + 1), [sum(plan.rows(stage)) for stage in range(len(plan.stages))])
     drawn = [members[cell][row] for cell, row in order.rows_between(0, len(order))]
     positions = table.column("position").to_numpy()
     fates = bench.hold("left", lambda: in_parts(_fates(table, sides, frozenset(drawn)), FATE_SCHEMA, lambda _: 1))
     repeated = ("some rows stand there more than once: train on it with `duplicates: keep`",) if len(set(drawn)) < len(drawn) else ()
+    staged = ("every row has its `stage`: train on it with `stage: by row` and one epoch",) if len(plan.stages) > 1 else ()
     facts = {"plan": [asdict(line) for line in lines_by_task(plan)], "purged": len(sides.purged)}
     return Decision(
         fates,
         order=positions[np.array(drawn, np.int64)].tolist(),
+        stages=stages.tolist() if staged else None,
         facts=facts,
         files={"plan.json": _plan_lines(plan)},
-        notes=(*plan.sentences, *repeated),
+        notes=(*plan.sentences, *repeated, *staged),
     )
 
 
@@ -73,7 +77,8 @@ def divide(table: pa.Table, knobs: Mix, near: Near | None) -> Sides:
     clusters = {str(task): str(cluster) for task, cluster in read_yaml(knobs.clusters)[0].items()} if knobs.clusters else {}
     tasks = [task or None for task in table.column("task").to_pylist()]
     prompts = table.column("prompt").to_numpy()
-    return hold_out(prompts, tasks, table.column("upstream").to_pylist(), wanted, clusters, knobs.seed, near)
+    shown = table.column("shown").to_numpy()
+    return hold_out(prompts, tasks, table.column("upstream").to_pylist(), wanted, clusters, knobs.seed, near, shown)
 
 
 def cells_of(table: pa.Table, trained: np.ndarray) -> tuple[list[Cell], list[list[int]]]:
@@ -129,7 +134,7 @@ def _carding(tokenizer: str | None) -> Callable[[pa.Table], pa.Table]:
         records = []
         for record, value, texts, key, count in zip(kept, values, parts, exact, tokens, strict=True):
             about = {name: record[name] for name in ("position", "id", "source", "task", "upstream")}
-            about |= {"exact_0": key[0], "exact_1": key[1], "scope": 0}
+            about |= {"exact_0": key[0], "exact_1": key[1], "scope": 0, "shown": bool(value.extra.get(EXAMPLE))}
             records.append({**about, "prompt": int(prompt_key(value)[:16], 16), "tokens": count, "parts": list(texts)})
         return pa.Table.from_pylist(records, CARDS)
 

@@ -28,6 +28,7 @@ class Decision:
 
     `fates` (`FATE_SCHEMA`) are those that it does not keep; `changed` (position, row) those that it keeps otherwise than they were, each in
     order of position. `order`: positions to write, in this order, one as often as it is named; None: all that are kept, as they came.
+    `stages`: beside `order`, the `stage` that each of its rows gets, in place of any that it had.
     `facts` go into the manifest; `files` (name -> lines) and `tables` (name -> a table, for a Parquet file) beside the rows; `notes` are
     said.
     """
@@ -35,6 +36,7 @@ class Decision:
     fates: Parts | None = None
     changed: Parts | None = None
     order: Sequence[int] | None = None
+    stages: Sequence[int] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Iterator[str]] = field(default_factory=dict)
     tables: Mapping[str, Parts] = field(default_factory=dict)
@@ -115,10 +117,11 @@ def write_folder(folder: Path, rows: Parts, decision: Decision, request: Request
             elif one.fate.outcome == "kept":
                 kept.write(f"{one.text}\n")
         if staged is not None and decision.order is not None:
-            for position in decision.order:
+            for position, stage in zip(decision.order, decision.stages or [None] * len(decision.order), strict=True):
                 start, length = places[position]
                 staged.seek(start)
-                kept.write(staged.read(length).decode())
+                line = staged.read(length).decode()
+                kept.write(line if stage is None else json.dumps(json.loads(line) | {"stage": stage}, ensure_ascii=False) + "\n")
     (folder / "staged").unlink(missing_ok=True)
     for name, lines in decision.files.items():
         with open(folder / name, "w", encoding="utf-8") as file:

@@ -12,14 +12,14 @@ from pathlib import Path as Folder
 import numpy as np
 
 from instil import __version__
-from instil.batch.order import Order
+from instil.batch.order import Order, Stages, in_stages
 from instil.batch.store import Prepared as Row
 from instil.batch.store import Store, UnusableStore, cache_folder, open_store, store_key, write_store
 from instil.core.errors import UserError, nearest
 from instil.core.files import hash_file
 from instil.core.ledger import ALLOWABLE, OUTCOMES, Counts, Entry, write_ledger
 from instil.core.recipe import Recipe, Source
-from instil.core.values import Conversation, Message, Path
+from instil.core.values import EXAMPLE, Conversation, Message, Path
 from instil.data.source import Item, inputs_of, read_source
 from instil.data.split import content_id, hold_out, mark_duplicates, prompt_id
 from instil.model.resolve import context_length_of, folder_of, resolve_tokenizer
@@ -48,7 +48,8 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Data:
-    """A run's data, ready. `outcomes[k]` holds the final outcome of every row of store k; `rows[k]` the rows that are trained."""
+    """A run's data, ready. `outcomes[k]` holds the final outcome of every row of store k, `rows[k]` the rows that are trained; `streams`
+    are these by stage."""
 
     recipe: Recipe
     contract: Contract
@@ -56,29 +57,39 @@ class Data:
     stores: tuple[Store, ...]
     outcomes: tuple[np.ndarray, ...]
     rows: tuple[np.ndarray, ...]
+    streams: tuple["Stream", ...]
     held: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
 
-    def order(self) -> Order:
-        """The run's order of rows, ending where the run ends."""
-        train = self.recipe.train
-        weights = tuple(source.weight for source in self.recipe.data)
-        order = Order(tuple(map(len, self.rows)), weights, train.batch, self.recipe.seed)
-        return replace(order, total=train.steps * train.batch) if train.steps else order.until(train.epochs)
+    def order(self) -> Order | Stages:
+        """The run's order of rows of `streams`, ending where the run ends."""
+        train, order = self.recipe.train, self._order()
+        ended = replace(order, total=train.steps * train.batch) if train.steps else order.until(train.epochs)
+        stages = [stream.stage for stream in self.streams]
+        return in_stages(ended, stages) if len(set(stages)) > 1 else ended
 
     def num_steps(self) -> int:
-        return self.recipe.train.steps or self.order().num_steps(self.recipe.train.epochs)
+        return self.recipe.train.steps or self._order().num_steps(self.recipe.train.epochs)
+
+    def rows_at(self, step: int) -> list[tuple[int, int]]:
+        """(store, row of the store) of every row of a step."""
+        named = ((self.streams[stream], index) for stream, index in self.order().batch_at(step))
+        return [(stream.source, int(stream.rows[index])) for stream, index in named]
 
     def paths_at(self, step: int) -> list[Path]:
-        return [path for source, row in self.order().batch_at(step) for path in self.stores[source].paths(int(self.rows[source][row]))]
+        return [path for source, row in self.rows_at(step) for path in self.stores[source].paths(row)]
+
+    def _order(self) -> Order:
+        weights = tuple(self.recipe.data[stream.source].weight for stream in self.streams)
+        return Order(tuple(len(s.rows) for s in self.streams), weights, self.recipe.train.batch, self.recipe.seed)
 
     def held_paths(self) -> list[Path]:
         return [path for source, row in self.held for path in self.stores[source].paths(row)]
 
     def where(self, step: int, most: int = 4) -> str:
         """File and line of the first rows of a step."""
-        batch = self.order().batch_at(step)
-        named = [str(self.stores[s].entry(int(self.rows[s][r])).origin) for s, r in batch[:most]]
+        batch = self.rows_at(step)
+        named = [str(self.stores[source].entry(row).origin) for source, row in batch[:most]]
         return ", ".join(named) + (f" and {len(batch) - most} more" if len(batch) > most else "")
 
     def entries(self) -> Iterator[Entry]:
@@ -87,6 +98,15 @@ class Data:
 
     def write_ledger(self, path: Folder) -> Counts:
         return write_ledger(path, self.entries())
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """`rows` [N] of store number `source` that belong to one stage of a run."""
+
+    source: int
+    stage: int
+    rows: np.ndarray
 
 
 def prepare(recipe: Recipe, say: Say = lambda _: None, tick: Tick = lambda _: None) -> Data:
@@ -100,7 +120,8 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, tick: Tick = lambda _: No
     stores = tuple(prepare_source(source, recipe, contract, rules, say, tick) for source in recipe.data)
     outcomes = final_outcomes(recipe, stores)
     rows = tuple(np.flatnonzero((o == KEPT) | (o == SHORTENED)) for o in outcomes)
-    data = Data(recipe, contract, rules, stores, outcomes, rows, _held_rows(recipe, stores, outcomes), _notes(stores))
+    streams = streams_of(recipe, stores, rows)
+    data = Data(recipe, contract, rules, stores, outcomes, rows, streams, _held_rows(recipe, stores, outcomes), _notes(stores))
     _check_trainable(data)
     return data
 
@@ -141,7 +162,7 @@ def prepare_source(source: Source, recipe: Recipe, contract: Contract, rules: Ru
     files = inputs_of(source)
     if not files:
         raise UserError(f"{source.path} holds no data files: give a file, folder or glob of json, jsonl, csv, tsv or parquet files")
-    identity = source.model_dump_json(exclude={"weight"})
+    identity = source.model_dump_json(exclude={"weight", "stage"})
     hashes = [part for path, name in files for part in (name, hash_file(path))]
     ways = (recipe.train_on, recipe.system or "", str(recipe.seed if source.take or source.options else 0), repr(sorted(rules.allow)))
     key = store_key(__version__, identity, *hashes, fingerprint(contract), str(rules.max_length), str(rules.shorten), *ways)
@@ -210,7 +231,25 @@ def _without_conversation(item: Item) -> Row:
 
 def _row(item: Item, conversation: Conversation, result: Templated) -> Row:
     hashes = content_id(conversation), prompt_id(conversation)
-    return Row(item.origin, result.outcome, result.reason, result.detail, *hashes, conversation.task, result.paths)
+    stage = conversation.extra.get("stage")
+    known = stage if type(stage) is int and 0 < stage < 2**31 else 0
+    example = bool(conversation.extra.get(EXAMPLE))
+    return Row(item.origin, result.outcome, result.reason, result.detail, *hashes, conversation.task, result.paths, known, example)
+
+
+def streams_of(recipe: Recipe, stores: tuple[Store, ...], rows: tuple[np.ndarray, ...]) -> tuple[Stream, ...]:
+    """The rows that are trained, by source and stage. A source of one stage is one stream. Raises UserError for rows without a stage."""
+    streams = []
+    for number, (source, store, mine) in enumerate(zip(recipe.data, stores, rows, strict=True)):
+        if source.stage != "by row":
+            streams.append(Stream(number, source.stage, mine))
+            continue
+        stages = np.asarray(store.stage)[mine]
+        if not stages.all():
+            first = store.entry(int(mine[np.argmin(stages)])).origin
+            raise UserError(f"{source.path} is to be trained in stages `by row`, but {first} has no `stage` (1, 2, ...): give it one")
+        streams += [Stream(number, int(stage), mine[stages == stage]) for stage in np.unique(stages)]
+    return tuple(streams)
 
 
 def final_outcomes(recipe: Recipe, stores: tuple[Store, ...]) -> tuple[np.ndarray, ...]:
@@ -228,7 +267,8 @@ def final_outcomes(recipe: Recipe, stores: tuple[Store, ...]) -> tuple[np.ndarra
             raise UserError(f"holdout.tasks: no row has the task '{name}'; {nearest(name, names) if names else 'no row has a task label'}")
     tasks = np.concatenate([_task_codes(s, names) for s in stores])
     held_tasks = {names.index(name) for name in recipe.holdout.tasks}
-    held = hold_out(prompts, tasks, eligible, held_tasks, recipe.holdout.examples, recipe.holdout.most, recipe.seed)
+    shown = np.concatenate([np.asarray(s.example) for s in stores]).astype(bool)
+    held = hold_out(prompts, tasks, eligible, held_tasks, recipe.holdout.examples, recipe.holdout.most, recipe.seed, shown)
     outcome[held] = HELD_OUT
     return tuple(np.split(outcome, np.cumsum([len(s) for s in stores])[:-1]))
 
