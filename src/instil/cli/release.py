@@ -30,7 +30,7 @@ def command(
     data_licence: str | None,
     trust_remote_code: bool,
 ) -> None:
-    """Export the tuned model of RUN (a run's folder, or its model folder), with chat template, stop tokens and a model card, and prove of every
+    """Export the tuned model of RUN (a run's folder, or its model folder), with template, stop tokens and a model card, and prove of every
     export that it says what the trained model says.
 
     \b

@@ -2,15 +2,17 @@
 
 Most chat templates are a chain: what stands between two messages depends on the two roles only. So conversations whose contents are markers
 are rendered, and what stands between the markers is read off: the *joints*. From them comes a Go template that loops over `.Messages`,
-and it is proved: over many dialogues the joints must give the Jinja's text to the letter. What is not a chain (a template that counts turns,
-say) fails that proof and is refused.
+and it is proved: over many dialogues the joints must give the Jinja's text to the letter. What is not a chain (a template that counts
+turns, say) fails that proof and is refused.
 
 Not expressed: tools and reasoning, for which Ollama has its own data.
 """
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from instil.core.errors import Refused, UserError
 from instil.core.values import Message
@@ -22,6 +24,8 @@ ROLES = ("system", "user", "assistant")
 # Which conversations are asked: enough for every pair of roles to stand beside each other in every place.
 SHAPES = ("u", "uau", "uauau", "su", "suau", "suauau", "au", "sau")
 NEEDED = ("u", "uau", "uauau")
+FEWEST = 20
+"""Dialogues that the Jinja must render for a proof to be one."""
 NAMES = {"s": "system", "u": "user", "a": "assistant"}
 
 TIDY = (
@@ -59,6 +63,9 @@ def make_go_template(contract: Contract) -> GoTemplate:
     """Raises UserError where the contract's template cannot be put into Go's syntax."""
     joints = _without_bos(_joints_of(contract), contract)
     tidy, untidy, inputs = (list(_dialogues(texts, contract)) for texts in (TIDY, UNTIDY, INPUTS))
+    tidy = [dialogue for dialogue in tidy if _expected(contract, dialogue) is not None]
+    if len(tidy) < FEWEST:
+        raise _refusal(contract, f"it refuses all but {len(tidy)} of the dialogues that would prove it")
     if wrong := _differing(joints, tidy, contract):
         raise _refusal(contract, f"it differs in {len(wrong)} of {len(tidy)} dialogues, first where a user says {wrong[0][-1].content!r}")
     notes = tuple(f"the chat template {why}" for why in _notes(joints, untidy, inputs, contract))
@@ -166,8 +173,18 @@ def _notes(joints: Joints, untidy: Sequence[Sequence[Message]], inputs: Sequence
         yield "has other words for a message with `### Input:` in it, which Go's templates cannot ask for: put the input in the instruction"
     if "system" not in contract.shows or (START, "system") not in joints:
         yield "shows no system message: Ollama's would be put in front as they stand"
+    if today := _dates(joints, contract):
+        yield f"writes today's date, which stands still in this Go template ({today})"
+    if "reasoning" in contract.shows:
+        yield "shows the reasoning of earlier answers, which this Go template leaves out"
     if contract.shows & {"tools", "tool_calls", "tool"}:
         yield "knows tools, which this Go template leaves out: Ollama will say that the model takes none"
+
+
+def _dates(joints: Joints, contract: Contract) -> str | None:
+    """The date of today as the template writes it, if it does."""
+    forms = re.findall(r"strftime_now\(\s*['\"]([^'\"]+)", contract.template.source)
+    return next((today for form in forms if any((today := datetime.now().strftime(form)) in text for text in joints.values())), None)
 
 
 def _refusal(contract: Contract, why: str) -> UserError:
