@@ -97,6 +97,7 @@ def write_gguf_files(job: Job, folder: Path) -> tuple[Check, ...]:
 
 
 def write_ollama(job: Job, folder: Path) -> tuple[Check, ...]:
+    """Weights of every type, and a Modelfile for each: the first one's has the name that `ollama create` looks for."""
     go = make_go_template(job.contract)
     checks = write_gguf_files(job, folder)
     for kind in job.quantize:

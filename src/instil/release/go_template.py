@@ -91,7 +91,9 @@ def merged(messages: Iterable[Message]) -> list[Message]:
 
 
 def render_joints(joints: Joints, messages: Sequence[Message]) -> str:
-    before, pieces = START, []
+    """The prompt for `messages`, as `GoTemplate.source` writes it."""
+    before = START
+    pieces: list[str] = []
     for message in merged(messages):
         pieces += [_joint(joints, before, message.role), message.content]
         before = message.role

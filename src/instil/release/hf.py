@@ -32,7 +32,7 @@ def copy_model(source: Path, folder: Path, contract: Contract) -> None:
 def merge(model: nn.Module, expected: Expected) -> tuple[nn.Module, Check]:
     """The model with its adapter in its weights, and whether it still says the same. `model` is used up."""
     assert isinstance(model, PeftModel)
-    merged: nn.Module = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+    merged: nn.Module = model.merge_and_unload(safe_merge=True)
     off = largest_difference(first_logprobs(merged, expected.prompts), expected.first_QV)
     return merged, Check("merge", off <= TOLERANCE, f"log-probabilities before and after differ by {off:.1e}, at most {TOLERANCE:.0e}")
 

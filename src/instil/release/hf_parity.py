@@ -14,6 +14,7 @@ from transformers.generation.logits_process import LogitsProcessor, LogitsProces
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from transformers.models.auto.tokenization_auto import AutoTokenizer
 
+from instil.model.adapters import without_peft_noise
 from instil.model.load import quiet
 from instil.release.expected import ANSWER, Expected, first_logprobs, last_logprobs
 from instil.release.parity import Check, Parity
@@ -42,7 +43,7 @@ def is_adapter(folder: Path) -> bool:
 
 def load_plainly(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and model as the folder's README says; an adapter is given the folder's own stop tokens, since peft keeps the base's."""
-    with quiet():
+    with quiet(), without_peft_noise():
         tokenizer = cast(Any, AutoTokenizer).from_pretrained(str(folder))
         if is_adapter(folder):
             generation = GenerationConfig.from_pretrained(str(folder))

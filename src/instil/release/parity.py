@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One question asked of an export. `detail`: what was found, with its figure."""
+
     name: str
     passed: bool
     detail: str
@@ -12,6 +14,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
+    """All that was asked of an export to `target`; it passed if every check did."""
+
     target: str
     checks: tuple[Check, ...]
 

@@ -53,9 +53,8 @@ def release(
     with disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=".work-") as work:
-            whole, merged = Path(work) / "whole", ()
-            if set(targets) - {"adapter"}:
-                merged = _write_whole(whole, folder, method, assistant, expected)
+            whole = Path(work) / "whole"
+            merged = _write_whole(whole, folder, method, assistant, expected) if set(targets) - {"adapter"} else ()
             job = Job(
                 facts=facts,
                 contract=assistant.contract,
