@@ -1,6 +1,8 @@
 """`instil release`, whole: what lies there afterwards, what is said, what is kept apart."""
 
+import importlib.util
 import json
+import sys
 
 import pytest
 import yaml
@@ -76,3 +78,26 @@ def test_no_run(tmp_path):
 def test_a_publisher_is_a_folder(full, tmp_path):  # noqa: F811
     with pytest.raises(UserError, match="--publisher"):
         release(full, ["hf"], out=tmp_path, publisher="../up")
+
+
+def test_ollama_and_lmstudio(lora, tmp_path):  # noqa: F811
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("gguf")
+    if importlib.util.find_spec("instil.release.gguf_parity") is None:
+        pytest.skip("GGUF files cannot be written yet")
+    done = run_cli(lora, "--to", "ollama,lmstudio", "--quantize", "f32", "--out", tmp_path, "--publisher", "me")
+    assert done.exit_code == 0, (done.output, done.exception)
+    name = lora.name
+    assert (tmp_path / "lmstudio" / "models" / "me" / name / f"{name}-F32.gguf").exists()
+    assert (tmp_path / "ollama" / "Modelfile").read_text().startswith(f"FROM ./{name}-F32.gguf\nTEMPLATE")
+    checks = {c["name"] for c in json.loads((tmp_path / "ollama" / "parity.json").read_text())["checks"]}
+    assert {"merge", "Go template"} < checks and any(check.startswith("f32: ") for check in checks)
+
+
+def test_without_the_packages_for_gguf(full, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    for module in ("instil.release.gguf", "instil.release.gguf_parity"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(UserError, match=r"pip install 'instil\[gguf\]'"):
+        release(full, ["gguf"], out=tmp_path)

@@ -1,5 +1,6 @@
 """The model card: README.md as the hub shows it, made from the run's own files. What the run does not know, the card says so."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from instil.release.parity import Parity
 from instil.template.contract import Contract
 
 LIBRARIES = {"hf": "transformers", "merged": "transformers", "adapter": "peft", "gguf": "gguf", "ollama": "gguf", "lmstudio": "gguf"}
+QUESTION = "What is 2+2?"
 RELATIONS = {"transformers": "finetune", "peft": "adapter", "gguf": "quantized"}
 
 
@@ -69,11 +71,12 @@ def _warnings(facts: Facts) -> str:
 
 
 def _prompting(facts: Facts, contract: Contract, target: str) -> str:
-    asked = [Message(role="user", content="What is 2+2?")]
+    asked = [Message(role="user", content=QUESTION)]
     if facts.system:
         asked.insert(0, Message(role="system", content=facts.system))
     shown = contract.render(asked, generate=True)
-    lines = ["## How to prompt it", f"Through its chat template ({contract.name}), which lies beside this file. One question is sent as"]
+    place = "which the files carry" if LIBRARIES[target] == "gguf" else "which lies beside this file"
+    lines = ["## How to prompt it", f"Through its chat template ({contract.name}), {place}. One question is sent as"]
     lines += [f"```text\n{shown}\n```", f"and the answer ends with {' or '.join(f'`{stop}`' for stop in contract.stops)}."]
     if facts.system:
         lines.append("It was trained with this system message wherever a conversation had none; send it, too.")
@@ -88,18 +91,20 @@ def _usage(facts: Facts, target: str) -> str:
         return "Copy the folder `models` into LM Studio's own (`~/.lmstudio`), or call `lms import` on the file."
     if target == "gguf":
         return f"```sh\nllama-server -m {facts.name}-F16.gguf --jinja\n```"
-    lines = ["import torch", "from transformers import AutoTokenizer, GenerationConfig"]
-    load = "AutoPeftModelForCausalLM" if target == "adapter" else "AutoModelForCausalLM"
-    lines[1:1] = ["from peft import AutoPeftModelForCausalLM"] if target == "adapter" else []
-    lines += [] if target == "adapter" else ["from transformers import AutoModelForCausalLM"]
-    given = ", generation_config=GenerationConfig.from_pretrained(folder)" if target == "adapter" else ""
-    lines = [line.replace(", GenerationConfig", "") if target != "adapter" else line for line in lines]
+    if target == "adapter":
+        load, given = "AutoPeftModelForCausalLM", ", generation_config=GenerationConfig.from_pretrained(folder)"
+        lines = ["from peft import AutoPeftModelForCausalLM", "from transformers import AutoTokenizer, GenerationConfig"]
+    else:
+        load, given = "AutoModelForCausalLM", ""
+        lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
     lines += ["", 'folder = "path/to/this/folder"', "tokenizer = AutoTokenizer.from_pretrained(folder)"]
     lines += [f"model = {load}.from_pretrained(folder{given})"]
-    lines += ['messages = [{"role": "user", "content": "What is 2+2?"}]']
+    said = [("system", facts.system)] if facts.system else []
+    chat = [{"role": role, "content": content} for role, content in [*said, ("user", QUESTION)]]
+    lines += [f"messages = {json.dumps(chat, ensure_ascii=False)}"]
     lines += ['asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")']
     lines += ["answer = model.generate(**asked, max_new_tokens=200)", 'print(tokenizer.decode(answer[0, asked["input_ids"].shape[1] :]))']
-    code = "```python\n" + "\n".join(line for line in lines if line != "import torch") + "\n```"
+    code = "```python\n" + "\n".join(lines) + "\n```"
     if target == "adapter":
         code += "\n\nThe generation config must be given as above: peft keeps the base model's, which may not know these stop tokens."
     return code

@@ -212,13 +212,15 @@ def _entry(joints: Joints, role: str) -> str:
     """What stands before a message of `role`, by what stood before it; the beginning's where nothing else fits."""
     known = {before: text for (before, after), text in joints.items() if after == role}
     default = _joint(joints, START, role)
-    special = {before: text for before, text in known.items() if before != START and text != default}
-    branches = [
-        f'{"else " * (k > 0)}if eq $before "{before}" }}}}{{{{- {quoted(text)} }}}}' for k, (before, text) in enumerate(special.items())
-    ]
-    if not branches:
+    special: dict[str, list[str]] = {}
+    for before, text in known.items():
+        if before != START and text != default:
+            special.setdefault(text, []).append(f'"{before}"')
+    if not special:
         return f"{{{{- {quoted(default)} }}}}"
-    return "".join(f"{{{{- {branch}" for branch in branches) + f"{{{{- else }}}}{{{{- {quoted(default)} }}}}{{{{- end }}}}"
+    # Go's `eq` takes several values: equal to any of them
+    branches = [f"if eq $before {' '.join(names)} }}}}{{{{- {quoted(text)} }}}}" for text, names in special.items()]
+    return "{{- " + "{{- else ".join(branches) + f"{{{{- else }}}}{{{{- {quoted(default)} }}}}{{{{- end }}}}"
 
 
 def quoted(text: str) -> str:
