@@ -128,7 +128,7 @@ def _probe(contract: Contract, roles: Sequence[str]) -> dict[tuple[str, str], st
     """Joints of one conversation. Raises Refused where the template refuses it, or does not show every message once and in order."""
     marks = [f"qz{k}{role}{k}zq" for k, role in enumerate(roles)]
     text = contract.template.render([Message(role=r, content=m) for r, m in zip(roles, marks, strict=True)], (), True)
-    pieces = []
+    pieces: list[str] = []
     for mark in marks:
         if text.count(mark) != 1:
             raise Refused("template_error", f"a message is shown {text.count(mark)} times" if mark not in "".join(pieces) else "order")
