@@ -1,5 +1,6 @@
 """One target after another: written, asked, and only then given its name."""
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -21,6 +22,7 @@ from instil.release.parity import Check, Parity
 from instil.template.contract import Contract
 
 FAILED = ".failed"
+SMALL = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ def gguf_modules() -> tuple[ModuleType, ModuleType]:
 
 
 def link_or_copy(file: Path, place: Path) -> None:
-    """A second name for `file`, or a copy where the file system has none."""
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copy2(file, place)
+    """A second name for a file of weights; a copy where the file system has none, and of small files, which people edit."""
+    if file.stat().st_size >= SMALL:
+        with contextlib.suppress(OSError):
+            os.link(file, place)
+            return
+    shutil.copy2(file, place)

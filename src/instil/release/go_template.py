@@ -129,9 +129,9 @@ def _probe(contract: Contract, roles: Sequence[str]) -> dict[tuple[str, str], st
     marks = [f"qz{k}{role}{k}zq" for k, role in enumerate(roles)]
     text = contract.template.render([Message(role=r, content=m) for r, m in zip(roles, marks, strict=True)], (), True)
     pieces: list[str] = []
-    for mark in marks:
+    for k, mark in enumerate(marks):
         if text.count(mark) != 1:
-            raise Refused("template_error", f"a message is shown {text.count(mark)} times" if mark not in "".join(pieces) else "order")
+            raise Refused("template_error", f"behind those before it, message {k + 1} is shown {text.count(mark)} times")
         piece, _, text = text.partition(mark)
         pieces.append(piece)
     pairs = zip([START, *roles], [*roles, GENERATE], strict=True)
