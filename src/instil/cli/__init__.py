@@ -22,6 +22,7 @@ VERBS = {
     "train": "Tune a model as a recipe says, or continue a run.",
     "evaluate": "Say whether tuning worked: a run against its base model, with intervals; or any model on a file.",
     "compare": "Say which of two runs answers better, on the same prompts.",
+    "release": "Export a tuned model (Hugging Face, GGUF, Ollama, LM Studio) and prove that each export answers as it does.",
     "chat": "Talk to a run or a model in the terminal.",
 }
 

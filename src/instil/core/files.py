@@ -75,13 +75,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for part in (*temporary.rglob("*"), temporary):
                 _sync(part)
-            _rename_folder(temporary, path)
+            rename_folder(temporary, path)
             _sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rename_folder(new: Path, path: Path) -> None:
+def rename_folder(new: Path, path: Path) -> None:
     """Give `new` the name `path`. A folder that has it already has the name `new` afterwards, or is gone."""
     if not path.is_dir():
         os.replace(new, path)

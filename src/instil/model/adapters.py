@@ -49,7 +49,7 @@ def add_lora(model: PreTrainedModel, lora: Lora, trained_token_ids: Sequence[int
         modules_to_save=whole or None,
         fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()),
     )
-    with torch.random.fork_rng(), _without_noise():
+    with torch.random.fork_rng(), without_peft_noise():
         torch.manual_seed(seed)
         wrapped = get_peft_model(model, config)
     assert isinstance(wrapped, PeftModel)
@@ -69,7 +69,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
     rows = LoraConfig.from_pretrained(str(folder)).trainable_token_indices or []
     ids = rows if isinstance(rows, list) else [i for some in rows.values() for i in some]
     add_tokens(model, 1 + max(ids, default=-1), ())
-    with _without_noise():
+    with without_peft_noise():
         loaded = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     assert isinstance(loaded, PeftModel)
     return loaded
@@ -97,7 +97,7 @@ def describe_adapters(model: PeftModel) -> str:
 
 
 @contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
+def without_peft_noise() -> Iterator[None]:
     """Without the warnings of peft that nobody can act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # a mixture of both kinds of layer is handled layer by layer

@@ -52,7 +52,7 @@ def load_model(
     if Path(name).is_dir():
         _check_weight_files(Path(name))
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": trust_remote_code, "output_loading_info": True}
-    with _sentences(name, "weights"), _quiet():
+    with _sentences(name, "weights"), quiet():
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(str(name), config=config, **options)
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"the weights of {name} lack {len(missing)} tensors of its architecture, such as {missing[0]}: download them again")
@@ -73,7 +73,7 @@ def load_encoder(
     if Path(name).is_dir():
         _check_weight_files(Path(name))
     options = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": trust_remote_code, "output_loading_info": True}
-    with _sentences(name, "weights"), _quiet():
+    with _sentences(name, "weights"), quiet():
         model, report = cast(Any, AutoModel).from_pretrained(str(name), config=config, **options)
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise UserError(f"the weights of {name} lack {len(missing)} tensors of its architecture, such as {missing[0]}: download them again")
@@ -190,7 +190,7 @@ def _explain(name: str | Path, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bar and no load report: what they would say is an error or a log line here."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)

@@ -143,7 +143,7 @@ def _window(ids: list[int], tokenizer: ChatTokenizer) -> tuple[list[int], str]:
 
 def load(path: str | Path, *, sampling: Sampling | None = None, trust_remote_code: bool = False) -> Assistant:
     """The assistant in a run folder, a run's model folder, or any model (folder or hub id). Raises UserError where there is no model."""
-    folder = _model_folder(Path(path))
+    folder = model_folder(Path(path))
     chosen = sampling or Sampling()
     if folder is None or not (folder / "instil.json").exists():
         return _load_any(str(path), chosen, trust_remote_code)
@@ -177,7 +177,7 @@ def _load_any(name: str, sampling: Sampling, trust_remote_code: bool) -> Assista
     return Assistant(model.eval(), tokenizer, contract, context_length_of(folder_of(name)), None, False, sampling)
 
 
-def _model_folder(path: Path) -> Path | None:
+def model_folder(path: Path) -> Path | None:
     """The model folder of a run, or the path itself if it is a folder. Raises UserError for a run that has not finished."""
     if not path.is_dir():
         return None
