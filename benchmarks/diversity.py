@@ -44,6 +44,8 @@ COUNTS = (1, 2, 4, 8, 16, 32, len(trained_tasks()))
 SEEDS = 5
 ROWS = 1600
 PROMPTS = 200
+LONGEST = 24
+"""Tokens of an answer; the longest reference has 11."""
 KNOBS = {"train.learning_rate": 3e-4, "train.epochs": 2, "train.batch": 16, "holdout.examples": "0 rows", "train.keep": "last"}
 
 
@@ -101,7 +103,8 @@ def accuracy(count: int, seed: int, control: str | None, work: Path) -> dict[str
     assistant = load(work / "run")
     assert assistant.contract is not None
     prompts = read_set("unseen_tasks", str(asked), None, lambda text: None)
-    answers = dict(ask(template_arm("tuned", speaker(assistant), assistant.contract), prompts, 24))
+    limits = dict.fromkeys((prompt.id for prompt in prompts), LONGEST)
+    answers = dict(ask(template_arm("tuned", speaker(assistant), assistant.contract), prompts, limits))
     shutil.rmtree(work / "run")
     scores: dict[str, list[float]] = {}
     for prompt in prompts:

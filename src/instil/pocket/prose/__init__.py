@@ -8,8 +8,14 @@ from random import Random
 from instil.pocket.prose import exercises, facts, lists, numbers, otherwise, quizzes, stories, words
 
 WRITERS = {
-    **{**facts.WRITERS, **words.WRITERS, **lists.WRITERS, **stories.WRITERS, **numbers.WRITERS},
-    **{**exercises.WRITERS, **quizzes.WRITERS, **otherwise.WRITERS},
+    **facts.WRITERS,
+    **words.WRITERS,
+    **lists.WRITERS,
+    **stories.WRITERS,
+    **numbers.WRITERS,
+    **exercises.WRITERS,
+    **quizzes.WRITERS,
+    **otherwise.WRITERS,
 }
 """Kind of page -> (its share of the pages, relative; who writes it)."""
 

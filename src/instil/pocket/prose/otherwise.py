@@ -92,7 +92,12 @@ FORMED = {
     "past": ("{w} yesterday?", "The past form of {w}?", "Say {w}, but of last week.", "{w} in the past?", "Put it into the past: {w}"),
     "ing": ("{w} with ing?", "The form of {w} that ends in ing?", "He likes to {w}. He is doing what?"),
     "opposite": ("The opposite word for {w}?", "If it is not {w}, it is what?", "The other end of {w}?", "Turn {w} into its opposite."),
-    "comparative": ("More {w}: which word?", "{w}, and one step further?", "The form of {w} for two things?", "Put {w} into the comparative."),
+    "comparative": (
+        "More {w}: which word?",
+        "{w}, and one step further?",
+        "The form of {w} for two things?",
+        "Put {w} into the comparative.",
+    ),
     "superlative": ("Most {w}: one word?", "The highest form of {w}?", "{w}, and nothing is above it?", "Put {w} into the superlative."),
 }
 
@@ -179,7 +184,13 @@ def listed(rng: Random) -> Pair:
     return rng.choice(LISTED[kind]).format(l=shown, f=words[0]), LISTS[kind][1](words)
 
 
-PLUS = ("{a} and {b} together?", "{a}, then {b} more: how many?", "Do this sum: {a} + {b}", "{a} + {b}, please", "First {a}, then plus {b}?")
+PLUS = (
+    "{a} and {b} together?",
+    "{a}, then {b} more: how many?",
+    "Do this sum: {a} + {b}",
+    "{a} + {b}, please",
+    "First {a}, then plus {b}?",
+)
 MINUS = ("{c} without {b}?", "{c}, then {b} less: how many?", "Do this: {c} - {b}", "{c} - {b}, please", "First {c}, then minus {b}?")
 
 
