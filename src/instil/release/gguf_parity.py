@@ -1,0 +1,163 @@
+"""Does a GGUF file, loaded by llama.cpp's own server, say what the trained model says?
+
+The server comes with the package xllamacpp and runs in this process. It tokenizes, renders the file's own template and answers; nothing of
+instil's stands between.
+"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from instil.release.expected import ANSWER, Expected
+from instil.release.gguf import GgufReport
+from instil.release.parity import Check, Parity
+from instil.template.render import as_dict
+
+TOLERANCE = {"f32": 0.02, "f16": 0.05, "bf16": 0.2, "q8_0": 0.2}
+"""Largest difference of a first token's log-probability (nats), by type of the weights; llama.cpp computes in half precision here and
+there. Of tokens that the model gives at least e**-5."""
+FEW_BITS = 3.0
+"""The same for 4, 5 and 6 bits a weight, which change a small model visibly: it finds broken files, not worse ones."""
+SEEN = 20
+
+
+def check_gguf(report: GgufReport, expected: Expected) -> Parity:
+    """Checks of a file just written. Raises nothing of its own: a file that cannot be loaded is a failed check, and so is one that nobody
+    here could load, because llama.cpp is not installed."""
+    longest = max([len(ids) for ids in (*expected.prompts, *expected.text_ids)], default=1)
+    tolerance = TOLERANCE.get(report.quantize, FEW_BITS)
+    try:
+        with serving(report, longest + ANSWER + 8) as ask:
+            checks = [
+                Check("loads", True, "; ".join(["llama.cpp (xllamacpp)", *report.remarks])),
+                _check_texts(ask, report, expected),
+                _check_chats(ask, report, expected),
+                _check_first(ask, expected, tolerance),
+                _check_answers(ask, expected, tolerance),
+                _check_stops(ask, expected),
+            ]
+    except ModuleNotFoundError as error:
+        checks = [Check("loads", False, f"not asked, because {error.name} is not installed (pip install 'instil[gguf]')")]
+    except (RuntimeError, OSError, ValueError) as error:
+        checks = [Check("loads", False, f"{type(error).__name__}: {str(error).strip()[:200]}")]
+    return Parity(report.path.name, tuple(checks))
+
+
+class Ask:
+    """Requests to one server; a path and a body give the answer's JSON."""
+
+    def __init__(self, address: str):
+        self.address = address
+
+    def __call__(self, path: str, **body: Any) -> Any:
+        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"{path}: {error.read().decode(errors='replace')[:200]}") from None
+
+
+@contextmanager
+def serving(report: GgufReport, context: int) -> Iterator[Ask]:
+    """llama.cpp's server on a free port of this machine, with a cache in full precision and one request at a time."""
+    import xllamacpp
+
+    knobs = xllamacpp.CommonParams()
+    knobs.model.path = str(report.path)
+    knobs.n_ctx, knobs.n_parallel, knobs.port = -(-context // 256) * 256, 1, 0
+    knobs.warmup = knobs.ui = False
+    knobs.cpuparams.n_threads = min(4, os.cpu_count() or 1)
+    knobs.cache_type_k = knobs.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    server = xllamacpp.Server(knobs)
+    try:
+        yield Ask(server.listening_address)
+    finally:
+        del server
+
+
+def _check_texts(ask: Ask, report: GgufReport, expected: Expected) -> Check:
+    if report.bare:
+        return Check("text tokens", True, "not asked: plain text gets no blank in front in this file, chats do not need it")
+    found = [ask("/tokenize", content=text, add_special=False, parse_special=True)["tokens"] for text in expected.texts]
+    return _same("text tokens", report, found, expected.text_ids, expected.texts)
+
+
+def _check_chats(ask: Ask, report: GgufReport, expected: Expected) -> Check:
+    found, texts = [], []
+    for chat in expected.chats:
+        messages = [as_dict(message, expected.parts) for message in chat.messages]
+        tools = {"tools": list(chat.tools)} if chat.tools else {}
+        try:
+            text = ask("/apply-template", messages=messages, add_generation_prompt=True, **tools)["prompt"]
+        except ValueError as error:
+            return Check("chat tokens", False, f"{chat.messages[-1].content!r}: {str(error)[:150]}")
+        texts.append(text)
+        found.append(ask("/tokenize", content=text, add_special=True, parse_special=True)["tokens"])
+    return _same("chat tokens", report, found, expected.chat_ids, texts)
+
+
+def _same(name: str, report: GgufReport, found: Sequence[list[int]], wanted: Sequence[list[int]], texts: Sequence[str]) -> Check:
+    """All token ids equal, but for texts of which `write_gguf` has said that llama.cpp cuts them differently."""
+    wrong = [k for k, (one, other) in enumerate(zip(found, wanted, strict=True)) if list(one) != list(other)]
+    known = [k for k in wrong if report.differs is not None and report.differs(texts[k])]
+    if unknown := [k for k in wrong if k not in known]:
+        k = unknown[0]
+        pairs = zip(found[k], wanted[k], strict=False)
+        at = next((i for i, (one, other) in enumerate(pairs) if one != other), min(len(found[k]), len(wanted[k])))
+        return Check(name, False, f"{len(unknown)} of {len(wanted)} differ, first {texts[k][:60]!r} at token {at + 1}")
+    said = f", {len(known)} differ as the export says" if known else ""
+    return Check(name, True, f"{len(wanted) - len(known)} of {len(wanted)} equal{said}")
+
+
+def _completion(ask: Ask, prompt: Sequence[int], most: int, **more: Any) -> Any:
+    return ask("/completion", prompt=list(prompt), n_predict=most, temperature=0, cache_prompt=False, return_tokens=True, **more)
+
+
+def _check_first(ask: Ask, expected: Expected, tolerance: float) -> Check:
+    worst = 0.0
+    for prompt, wanted_V in zip(expected.prompts, expected.first_QV, strict=True):
+        for one in _completion(ask, prompt, 1, n_probs=SEEN)["completion_probabilities"][0]["top_logprobs"]:
+            if one["id"] >= len(wanted_V):
+                return Check("first log-probabilities", False, f"token {one['id']} is not among the model's {len(wanted_V)}")
+            if wanted_V[one["id"]] > -5:
+                worst = max(worst, abs(one["logprob"] - float(wanted_V[one["id"]])))
+    said = f"largest difference {worst:.1e} over {len(expected.prompts)} prompts, at most {tolerance:g}"
+    return Check("first log-probabilities", worst <= tolerance, said)
+
+
+def _check_answers(ask: Ask, expected: Expected, tolerance: float) -> Check:
+    """Greedy answers, token by token; where two tokens are as likely within twice the tolerance, either may be taken."""
+    ties, stops = 0, set(expected.stop_ids)
+    for prompt, answer in zip(expected.prompts, expected.answers, strict=True):
+        wanted = [token for token in answer if token not in stops]
+        seen = _completion(ask, prompt, len(answer), n_probs=SEEN)
+        found = seen["tokens"]
+        at = next((k for k, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other), None)
+        if at is None and len(found) == len(wanted):
+            continue
+        at = min(len(found), len(wanted)) if at is None else at
+        likely = seen["completion_probabilities"][at]["top_logprobs"] if at < len(seen["completion_probabilities"]) else []
+        gaps = {one["id"]: likely[0]["logprob"] - one["logprob"] for one in likely}
+        ends = stops if at >= len(wanted) else {wanted[at]}
+        if min((gaps[token] for token in ends if token in gaps), default=1e9) > 2 * tolerance:
+            return Check("greedy answers", False, f"token {at + 1} of the answer to {len(prompt)} tokens differs, and it is no tie")
+        ties += 1
+    tied = f", {ties} of them up to a tie of two tokens" if ties else ""
+    return Check("greedy answers", True, f"{len(expected.answers)} of {len(expected.answers)} equal{tied}")
+
+
+def _check_stops(ask: Ask, expected: Expected) -> Check:
+    if not expected.prompts or not expected.stop_ids:
+        return Check("forced end of turn", not expected.stop_ids, "no prompt leaves room for an answer")
+    prompt, deaf = min(expected.prompts, key=len), []
+    for token in expected.stop_ids:
+        ended = _completion(ask, prompt, 4, logit_bias=[[token, 1000.0]])
+        if ended["stop_type"] != "eos" or ended["tokens_predicted"] > 1:
+            deaf.append(token)
+    said = f"the server does not stop at token {', '.join(map(str, deaf))}" if deaf else f"the server stops at all {len(expected.stop_ids)}"
+    return Check("forced end of turn", not deaf, said)
