@@ -100,8 +100,8 @@ class Small:
 def small_tokenizer() -> dict[str, Any]:
     """A tokenizer.json: that of the fakes with an end of its own and one word of two digits, which some pre-tokenizers cut through."""
     record: dict[str, Any] = json.loads(byte_level_tokenizer().to_str().replace(EOS, FIN))
-    record["model"]["vocab"]["12"] = 1 + max(token["id"] for token in record["added_tokens"])
-    record["model"]["merges"].append(["1", "2"])
+    record["model"]["vocab"]["12"] = record["model"]["vocab"].pop("ou")
+    record["model"]["merges"][-1] = ["1", "2"]
     return record
 
 

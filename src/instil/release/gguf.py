@@ -5,6 +5,7 @@ stop token, the type of every token. Weights are read and written a few rows at 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def write_gguf(source: Path, target: Path, *, quantize: str = "f16", progress: C
     with atomic_file(target, "wb") as file:
         # The writer opens the temporary name itself; atomic_file syncs and renames it.
         writer = gguf.GGUFWriter(Path(file.name), family.arch)
-        _add_keys(writer, family.arch, layout.keys | {"vocab_size": rows}, target.stem, chosen)
+        _add_keys(writer, family.arch, layout.keys | {"vocab_size": rows}, general_name(target.stem, vocabulary.strips), chosen)
         _add_vocabulary(writer, vocabulary)
         _add_contract(writer, contract, str(source))
         _write_parts(writer, parts, progress)
@@ -112,6 +113,14 @@ def write_gguf(source: Path, target: Path, *, quantize: str = "f16", progress: C
     named = f"{vocabulary.model}, {vocabulary.pre}" if vocabulary.model == "gpt2" else vocabulary.model
     remarks = (*layout.remarks, *vocabulary.remarks)
     return GgufReport(target, family.arch, quantize, target.stat().st_size, counts, named, remarks, vocabulary.differs, vocabulary.bare)
+
+
+def general_name(name: str, strips: bool) -> str:
+    """The model's name in the file. By it llama.cpp decides whether blanks behind control tokens vanish (`src/llama-vocab.cpp`): a name that
+    reads like Phi-3 is spelt apart where they do not (without Phi-3's tokens it would not even load), and where they do the name says so."""
+    spelt = re.sub(r"(?i)(phi)-?(3)", r"\1 \2", name)
+    spelt = re.sub(r"(?i)(modern)-(bert)", r"\1 \2", spelt)
+    return f"{spelt} (phi-3)" if strips else spelt
 
 
 def _begins_special(contract: Contract) -> bool:

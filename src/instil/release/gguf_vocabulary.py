@@ -24,7 +24,8 @@ SPACE = "▁"
 class Vocabulary:
     """`model`: llama.cpp's name of the algorithm. `tokens`, `types`, `scores`: one per id. `space_prefix`: text begins with a blank (None:
     the algorithm has no such switch). `bare`: only text behind a control token is cut alike, because the tokenizer puts a blank in front of
-    what stands first. `differs`: texts that llama.cpp is known to cut differently, and `remarks` says which."""
+    what stands first. `strips`: blanks behind control tokens vanish as in Phi-3. `differs`: texts that llama.cpp is known to cut
+    differently, and `remarks` says which."""
 
     model: str
     pre: str
@@ -35,6 +36,7 @@ class Vocabulary:
     space_prefix: bool | None = None
     bare: bool = False
     differs: Callable[[str], bool] | None = None
+    strips: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -55,7 +57,14 @@ def vocabulary_of(tokenizer: Tokenizer, size: int, begins_special: bool, where: 
         )
     make = _characters if model.get("byte_fallback") else _byte_level
     found = make(tokenizer, record, begins_special, where)
-    return _with_tokens(found, record, size, where)
+    return _with_tokens(replace(found, strips=_strips_as_phi3(record)), record, size, where)
+
+
+def _strips_as_phi3(record: Mapping[str, Any]) -> bool:
+    """Whether blanks behind added tokens vanish as llama.cpp lets them in models named Phi-3: behind all but three of them, and `</s>`."""
+    kept = {"<unk>", "<s>", "<|endoftext|>"}
+    added = {token["content"]: (token["rstrip"], token["lstrip"]) for token in record["added_tokens"]}
+    return kept <= added.keys() and all(strips == (text not in kept, False) for text, strips in added.items())
 
 
 def _sequence(step: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
@@ -163,7 +172,10 @@ def _prefix(record: Mapping[str, Any], where: str) -> str:
 def _with_tokens(found: Vocabulary, record: Mapping[str, Any], size: int, where: str) -> Vocabulary:
     """The vocabulary with one token for every row of the embedding; rows that no token has are padding, which is never written."""
     added = {token["id"]: token for token in record["added_tokens"]}
-    texts = {i: text for text, i in record["model"]["vocab"].items()} | {i: token["content"] for i, token in added.items()}
+    own = {i: text for text, i in record["model"]["vocab"].items()}
+    if twice := [i for i, token in added.items() if own.get(i, token["content"]) != token["content"]]:
+        raise UserError(f"{where}: {own[twice[0]]!r} and {added[twice[0]]['content']!r} are both token {twice[0]}: mend tokenizer.json")
+    texts = own | {i: token["content"] for i, token in added.items()}
     if max(texts) >= size:
         raise UserError(f"{where}: the tokenizer has {max(texts) + 1:,} tokens and the model {size:,} embeddings: resize the model first")
     if len(set(texts.values())) < len(texts):
@@ -172,7 +184,7 @@ def _with_tokens(found: Vocabulary, record: Mapping[str, Any], size: int, where:
     tokens = [_spelt(texts[i], i in added) if i in texts else f"[PAD{i}]" for i in range(size)]
     types = [_type(texts.get(i), added.get(i), unknown, found.model) for i in range(size)]
     scores = (*found.scores, *([min(found.scores)] * (size - len(found.scores)))) if found.scores else ()
-    strips = [t["content"] for t in added.values() if t["lstrip"] or t["rstrip"]]
+    strips = [] if found.strips else [t["content"] for t in added.values() if t["lstrip"] or t["rstrip"]]
     remarks = (f"tokens: blanks beside {strips[0]!r} vanish in Hugging Face's tokenizer and stay in llama.cpp's",) if strips else ()
     return replace(found, tokens=tuple(tokens), types=tuple(types), scores=scores, remarks=(*found.remarks, *remarks))
 
