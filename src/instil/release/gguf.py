@@ -116,8 +116,8 @@ def write_gguf(source: Path, target: Path, *, quantize: str = "f16", progress: C
 
 
 def general_name(name: str, strips: bool) -> str:
-    """The model's name in the file. By it llama.cpp decides whether blanks behind control tokens vanish (`src/llama-vocab.cpp`): a name that
-    reads like Phi-3 is spelt apart where they do not (without Phi-3's tokens it would not even load), and where they do the name says so."""
+    """The model's name in the file. By it llama.cpp decides whether blanks behind control tokens vanish (`src/llama-vocab.cpp`): a name
+    that reads like Phi-3 is spelt apart where they do not (without Phi-3's tokens it would not even load), and says so where they do."""
     spelt = re.sub(r"(?i)(phi)-?(3)", r"\1 \2", name)
     spelt = re.sub(r"(?i)(modern)-(bert)", r"\1 \2", spelt)
     return f"{spelt} (phi-3)" if strips else spelt
