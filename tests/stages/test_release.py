@@ -1,6 +1,5 @@
 """`instil release`, whole: what lies there afterwards, what is said, what is kept apart."""
 
-import importlib.util
 import json
 import sys
 
@@ -83,15 +82,14 @@ def test_a_publisher_is_a_folder(full, tmp_path):  # noqa: F811
 def test_ollama_and_lmstudio(lora, tmp_path):  # noqa: F811
     pytest.importorskip("xllamacpp")
     pytest.importorskip("gguf")
-    if importlib.util.find_spec("instil.release.gguf_parity") is None:
-        pytest.skip("GGUF files cannot be written yet")
-    done = run_cli(lora, "--to", "ollama,lmstudio", "--quantize", "f32", "--out", tmp_path, "--publisher", "me")
+    done = run_cli(lora, "--to", "gguf,ollama,lmstudio", "--quantize", "f32,q8_0", "--out", tmp_path, "--publisher", "me")
     assert done.exit_code == 0, (done.output, done.exception)
     name = lora.name
+    assert {file.name for file in (tmp_path / "gguf").glob("*.gguf")} == {f"{name}-F32.gguf", f"{name}-Q8_0.gguf"}
     assert (tmp_path / "lmstudio" / "models" / "me" / name / f"{name}-F32.gguf").exists()
     assert (tmp_path / "ollama" / "Modelfile").read_text().startswith(f"FROM ./{name}-F32.gguf\nTEMPLATE")
     checks = {c["name"] for c in json.loads((tmp_path / "ollama" / "parity.json").read_text())["checks"]}
-    assert {"merge", "Go template"} < checks and any(check.startswith("f32: ") for check in checks)
+    assert {"merge", "Go template"} < checks and {"f32: greedy answers", "q8_0: chat tokens"} < checks
 
 
 def test_without_the_packages_for_gguf(full, tmp_path, monkeypatch):  # noqa: F811

@@ -143,18 +143,17 @@ def _gguf(job: Job, kind: str) -> tuple[Path, Parity]:
     writer, checker = gguf_modules()
     file = job.work / gguf_name(job, kind)
     if not file.exists():
-        writer.write_gguf(job.whole, file, quantize=kind)
-        found = checker.check_gguf(file, job.whole, job.expected.chats, job.expected.texts)
+        report = writer.write_gguf(job.whole, file, quantize=kind)
+        found = checker.check_gguf(report, job.expected)
         write_json(file.with_suffix(".json"), [asdict(check) for check in found.checks])
     checks = tuple(Check(**record) for record in read_json(file.with_suffix(".json")))
     return file, Parity(file.name, checks)
 
 
 def gguf_modules() -> tuple[ModuleType, ModuleType]:
-    """What writes and what reads GGUF files. Raises UserError where the packages for it are not installed."""
+    """What writes and what reads GGUF files. Raises UserError where the package that writes them is not installed."""
     try:
         writer, checker = (importlib.import_module(f"instil.release.{name}") for name in ("gguf", "gguf_parity"))
-        importlib.import_module("xllamacpp")
     except ModuleNotFoundError as error:
         raise UserError(f"GGUF files need the package {error.name}: pip install 'instil[gguf]'") from None
     return writer, checker

@@ -70,11 +70,11 @@ def template_with_options(contract: Contract) -> str:
     """The template with the run's options set in front of it, unless a server gives others: it would know nothing of them."""
     options = {name: value for name, value in contract.template.options.items() if name in contract.template.variables()}
     settings = [
-        f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}" for name, value in sorted(options.items())
+        f"{{% if {name} is not defined %}}{{% set {name} = {literal(value)} %}}{{% endif %}}" for name, value in sorted(options.items())
     ]
     return "".join(settings) + contract.template.source
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
     """A JSON-like value as Jinja writes it; Jinja knows JSON's true and false, and has another word for null."""
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
