@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+from instil.pocket.prose import quizzes
 from instil.pocket.prose.exercises import ASKED
 from instil.pocket.prose.facts import RELATIONS, is_asked, things
 from instil.pocket.prose.lists import PLACES, items
@@ -264,7 +265,15 @@ def sheet(rng: Random, forum: bool = False) -> str:
     return shown(rng, [asked(rng) for _ in range(count)], forum)
 
 
+def about_passages(rng: Random, forum: bool = False) -> str:
+    """Passages with questions about them, in all wordings; colors of things among them."""
+    drawn = rng.choices((reading, quizzes.reading, quizzes.colors), (5, 3, 2), k=rng.randrange(1, 4))
+    return shown(rng, [draw(rng) for draw in drawn], forum)
+
+
 WRITERS: dict[str, tuple[float, Callable[[Random], str]]] = {
     "sheets that ask otherwise": (60.0, sheet),
     "forums that ask otherwise": (60.0, partial(sheet, forum=True)),
+    "sheets about passages": (30.0, about_passages),
+    "forums about passages": (30.0, partial(about_passages, forum=True)),
 }
