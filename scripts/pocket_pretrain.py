@@ -43,7 +43,7 @@ WINDOW, WINDOWS, ROWS = 256, 16, 2
 """A step reads ROWS x WINDOWS windows of WINDOW tokens (8,192). On two cores 16 windows a pass were fastest (8: -9 %, 32: -3 %)."""
 DOCUMENTS_PER_STEP = 1000
 WARMUP = 60
-PART_FROM = (0, 1156, 4000, 4823, 6089, 8000, 9471, 15700)
+PART_FROM = (0, 1156, 4000, 4823, 6089, 8000, 9471, 15700, 18700, 23200)
 """Step from which each part of the corpus is read; see `prose.PARTS`."""
 
 

@@ -41,6 +41,8 @@ _WORDS_AGAIN = {"translations": 2.4, "glossaries": 2.0, "language questions": 3.
 _FACTS_AGAIN = {"fact pages": 1.6, "fact surveys": 1.4, "answered questions": 1.5, "spelling": 2.5}
 _RULED = {"ruled sheets": 1.2, "forum questions under a rule": 2.0, "comprehension": 1.5, "looking up": 1.5}
 _NO_PASSAGES = {name: 0.0 for name in otherwise.WRITERS if name.endswith("passages")}
+_RULED_AGAIN = {"ruled sheets": 2.5, "forum questions under a rule": 2.5, "quiz sheets": 0.5, "fact pages": 1.0, "fact surveys": 1.0}
+_FACTS_LAST = {"fact pages": 2.5, "fact surveys": 2.5}
 _ASKED_OTHERWISE = {"quiz sheets": 0.3, "forum questions": 0.5, "unanswered questions": 1.5, "fact surveys": 2.0, "grammar": 2.2}
 
 PARTS = (
@@ -52,8 +54,10 @@ PARTS = (
     {**_AND_FORUMS, **_NOT_OTHERWISE, **_WORDS_AGAIN, **_FACTS_AGAIN},
     {**_AND_FORUMS, **_NO_PASSAGES, **_WORDS_AGAIN, **_FACTS_AGAIN, **_ASKED_OTHERWISE},
     {**_AND_FORUMS, **_WORDS_AGAIN, **_FACTS_AGAIN, **_ASKED_OTHERWISE, **_RULED},
+    {**_AND_FORUMS, **_WORDS_AGAIN, **_FACTS_AGAIN, **_ASKED_OTHERWISE, **_RULED, **_RULED_AGAIN},
+    {**_AND_FORUMS, **_WORDS_AGAIN, **_FACTS_AGAIN, **_ASKED_OTHERWISE, **_RULED, **_RULED_AGAIN, **_FACTS_LAST},
 )
-"""The corpus is read in eight parts; how often, against its share, a kind of page occurs in each.
+"""The corpus is read in ten parts; how often, against its share, a kind of page occurs in each.
 
 1. Mostly facts. 2. More words: there are six for every fact, and after 900 steps the model completed 82 % of the capitals and 10 % of
 the translations. 3. Exercises: a model that had read parts 1 and 2 (33 million tokens) completed 97 % of all facts, but added numbers
@@ -65,14 +69,15 @@ had to learn the shape of a conversation as well. On a forum's page one writes a
 steps it answered 69 % when tuned, but completed 91 % of the facts, where it had known 97 % after part 2. 7. Asked otherwise: after 9,200
 steps it answered 73 % when tuned, but 60 % in other wordings, and put as "Q: ... A:" 58 % and 53 %. 8. Passages
 and rules: after 15,700 steps it knew 98 % of the facts and answered 78 % when tuned, but a third of the questions about a passage, and few
-whose answer had to be known and then put into capital letters.
+whose answer had to be known and then put into capital letters. 9. Everything is asked: see `facts`.
+10. Facts a last time: after 23,200 steps it answered 87 % when tuned, but completed 95 % of the facts, of the animals' groups 68 %.
 """
 
 _NAMES = tuple(WRITERS)
 _WEIGHTS = tuple(tuple(weight * part.get(name, 1.0) for name, (weight, _) in WRITERS.items()) for part in PARTS)
 
 
-def document(seed: int, index: int, part: int = 7) -> str:
+def document(seed: int, index: int, part: int = 9) -> str:
     """Page `index` of the corpus `seed`, as one of its PARTS (from 0) has it."""
     rng = Random(f"{seed}/{index}")
     text = ""

@@ -1,6 +1,6 @@
 """Exercise pages: questions about words, lists, sums and passages with their answers, as school books and quiz sites print them.
 
-They ask for a part of what is known about words (see `facts.ASKED` for facts), and never in the form of a conversation.
+They never have the form of a conversation.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,7 @@ from instil.pocket.prose.lists import PLACES, items
 from instil.pocket.prose.numbers import pair
 from instil.pocket.prose.stories import event, events, recap, tell, unanswerable
 from instil.pocket.prose.words import anything, phrase
-from instil.pocket.world import COLORS, Noun, capitalized, joined, objects, share_of, world
-
-ASKED = 0.6
-"""Share of the words that exercises ask about."""
+from instil.pocket.world import COLORS, Noun, capitalized, joined, objects, world
 
 SHAPES = (
     "Q: {q}\nA: {a}",
@@ -33,10 +30,6 @@ def page_of(rng: Random, pairs: list[tuple[str, str]]) -> str:
     return title + rng.choice(("\n", "\n\n")).join(shape.format(q=question, a=answer) for question, answer in pairs)
 
 
-def _asked(kind: str, word: str) -> bool:
-    return share_of("exercise", kind, word) < ASKED
-
-
 ADJECTIVE = {
     "opposite": ("What is the opposite of {w}?", "Which word is the opposite of {w}?", "{w}: what is the opposite?"),
     "comparative": ("What is the comparative of {w}?", "How do you compare {w}?", "{w}: what is the comparative?"),
@@ -46,18 +39,16 @@ PLURAL = ("What is the plural of {w}?", "One {w}, two what?", "{w}: what is the 
 CATEGORY = ("Does {w} go under {g}?", "Which group fits {w}: {g}?", "{w}: {g}?")
 
 
-def word_question(rng: Random, kind: str) -> tuple[str, str] | None:
-    """One question about a form of a word, None where exercises leave the word out."""
+def word_question(rng: Random, kind: str) -> tuple[str, str]:
+    """One question about a form of a word."""
     everything = world()
     if kind in ADJECTIVE:
         word = rng.choice(everything.adjectives)
-        return (rng.choice(ADJECTIVE[kind]).format(w=word.word), getattr(word, kind)) if _asked(kind, word.word) else None
+        return rng.choice(ADJECTIVE[kind]).format(w=word.word), getattr(word, kind)
     if kind == "past":
         verb = rng.choice(everything.verbs)
-        return (rng.choice(PAST).format(w=verb.word), verb.past) if _asked(kind, verb.word) else None
+        return rng.choice(PAST).format(w=verb.word), verb.past
     noun = rng.choice(everything.nouns)
-    if not _asked(kind, noun.word):
-        return None
     if kind == "plural":
         return rng.choice(PLURAL).format(w=noun.word), noun.plural
     return category_question(rng, noun, CATEGORY)
@@ -74,8 +65,7 @@ def about_words(rng: Random) -> str:
     kinds = ("plural", "past", "opposite", "comparative", "category")
     kind = rng.choice(kinds)
     mixed = rng.random() < 0.5
-    found = [word_question(rng, rng.choice(kinds) if mixed else kind) for _ in range(rng.randrange(5, 14))]
-    return page_of(rng, [one for one in found if one is not None])
+    return page_of(rng, [word_question(rng, rng.choice(kinds) if mixed else kind) for _ in range(rng.randrange(5, 14))])
 
 
 SPELLED = ("How is {w} spelled?", "How do you spell {w}?", "Spelling: {w}")

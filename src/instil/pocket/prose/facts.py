@@ -1,16 +1,15 @@
 """Pages about countries, elements and animals.
 
 A fact that is always read in one wording is stored and cannot be asked for (Allen-Zhu & Li 2024, Physics of Language Models 3.1). So every
-fact is worded in many ways and orders, and pages of questions and answers exist for a part of them.
+fact is worded in many ways and orders, and pages of questions and answers ask for it. Until step 18,700 those left out a quarter of the
+facts and two fifths of the words. Such a fact was completed in prose like the others (98 %), but asked for it a tuned model answered a
+third of the time (capitals 1 of 7, Spanish words 1 of 5), where it answered nine of ten that some page asked for.
 """
 
 from collections.abc import Callable, Sequence
 from random import Random
 
-from instil.pocket.world import Animal, Country, Element, capitalized, joined, share_of, with_article, world
-
-ASKED = 0.75
-"""Share of facts that question pages ask about. The others are only ever read as statements."""
+from instil.pocket.world import Animal, Country, Element, capitalized, joined, with_article, world
 
 STATEMENTS: dict[str, tuple[str, ...]] = {
     "capital": (
@@ -200,10 +199,6 @@ def things(kind: str) -> Sequence[Thing]:
     return kinds[kind]
 
 
-def is_asked(relation: str, thing: Thing) -> bool:
-    return share_of("asked", relation, thing.name) < ASKED
-
-
 def page(rng: Random) -> str:
     """Everything about one thing, in a random order and wording, some of it twice."""
     kind = rng.choices(("country", "element", "animal"), (6, 2, 2))[0]
@@ -228,12 +223,10 @@ def survey(rng: Random) -> str:
 
 
 def _question(rng: Random) -> tuple[str, str]:
-    while True:
-        kind = rng.choices(("country", "element", "animal"), (6, 2, 2))[0]
-        relation, thing = rng.choice(RELATIONS[kind]), rng.choice(things(kind))
-        if is_asked(relation, thing):
-            question, answer = rng.choice(QUESTIONS[relation])
-            return worded(question, thing), worded(answer, thing)
+    kind = rng.choices(("country", "element", "animal"), (6, 2, 2))[0]
+    relation, thing = rng.choice(RELATIONS[kind]), rng.choice(things(kind))
+    question, answer = rng.choice(QUESTIONS[relation])
+    return worded(question, thing), worded(answer, thing)
 
 
 def answered(rng: Random) -> str:

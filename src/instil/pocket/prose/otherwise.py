@@ -9,14 +9,13 @@ from functools import partial
 from random import Random
 
 from instil.pocket.prose import quizzes
-from instil.pocket.prose.exercises import ASKED
-from instil.pocket.prose.facts import RELATIONS, is_asked, things
+from instil.pocket.prose.facts import RELATIONS, things
 from instil.pocket.prose.lists import PLACES, items
 from instil.pocket.prose.numbers import pair
 from instil.pocket.prose.quizzes import FORMS, KINDS, LETTERS, LISTS, Pair, question, shown
 from instil.pocket.prose.stories import events, recap, tell, unanswerable
 from instil.pocket.prose.words import any_word, anything, phrase
-from instil.pocket.world import LANGUAGES, share_of, translations, world
+from instil.pocket.world import LANGUAGES, translations, world
 
 OF = (
     "Do you know the {r} of {g}?",
@@ -41,12 +40,10 @@ BACK = (
 )
 
 
-def fact(rng: Random) -> Pair | None:
+def fact(rng: Random) -> Pair:
     """A relation asked for by its name; capitals and symbols also the other way round."""
     kind = rng.choices(("country", "element", "animal"), (5, 2, 3))[0]
     relation, thing = rng.choice(RELATIONS[kind]), rng.choice(things(kind))
-    if not is_asked(relation, thing):
-        return None
     value = getattr(thing, relation)
     if relation in ("capital", "symbol") and rng.random() < 0.4:
         return rng.choice(BACK).format(r=relation, g=value), thing.name
@@ -78,11 +75,9 @@ OUT_OF = (
 )
 
 
-def translation(rng: Random) -> Pair | None:
+def translation(rng: Random) -> Pair:
     word, language = any_word(rng), rng.choice(LANGUAGES)
     foreign = translations(word)[language]
-    if share_of("asked", language, word.word) > ASKED:
-        return None
     if rng.random() < 0.6:
         return rng.choice(INTO).format(e=word.word, l=language), foreign
     return rng.choice(OUT_OF).format(f=foreign, l=language), word.word
@@ -103,12 +98,10 @@ FORMED = {
 }
 
 
-def form(rng: Random) -> Pair | None:
+def form(rng: Random) -> Pair:
     kind = rng.choices(list(FORMS), (3, 3, 1, 2, 2, 1))[0]
     pool, answer, _ = FORMS[kind]
     word = rng.choice(getattr(world(), pool))
-    if share_of("exercise", kind, word.word) > ASKED:
-        return None
     return rng.choice(FORMED[kind]).format(w=word.word), getattr(word, answer)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
-from instil.pocket.prose.exercises import ASKED, CATEGORY, category_question
-from instil.pocket.prose.facts import QUESTIONS, RELATIONS, is_asked, slots, things, worded
+from instil.pocket.prose.exercises import CATEGORY, category_question
+from instil.pocket.prose.facts import QUESTIONS, RELATIONS, slots, things, worded
 from instil.pocket.prose.lists import PLACES, items
 from instil.pocket.prose.numbers import pair
 from instil.pocket.prose.stories import events, recap, tell, unanswerable
 from instil.pocket.prose.words import any_word, anything, phrase
-from instil.pocket.world import COLORS, LANGUAGES, Adjective, Noun, Verb, joined, objects, share_of, translations, world
+from instil.pocket.world import COLORS, LANGUAGES, Adjective, Noun, Verb, joined, objects, translations, world
 
 Pair = tuple[str, str]
 
@@ -43,8 +43,8 @@ SHAPES = (
 )
 
 
-def fact(rng: Random) -> Pair | None:
-    """A question about a country, an element or an animal; None where question pages leave the fact out."""
+def fact(rng: Random) -> Pair:
+    """A question about a country, an element or an animal."""
     kind = rng.choices(("country", "element", "animal"), (5, 2, 3))[0]
     relation, thing = rng.choice(RELATIONS[kind]), rng.choice(things(kind))
     question, answer = rng.choice(QUESTIONS[relation])
@@ -53,18 +53,16 @@ def fact(rng: Random) -> Pair | None:
         given = thing.name if answer.strip("{}") != "name" else getattr(thing, relation)
         what = relation if answer.strip("{}") != "name" else kind
         asked = rng.choice(("Name the {r} of {g}.", "The {r} of {g}?", "Find the {r} for {g}.", "{g}: which {r}?")).format(r=what, g=given)
-    return (asked, said) if is_asked(relation, thing) else None
+    return asked, said
 
 
 TRANSLATE = ("Translate {e}. Language: {l}", "{e} in {l}?", "Put {e} into {l}.", "How do you say {e} in {l}?", "What is the {l} for {e}?")
 TRANSLATE_BACK = ("What is {f} in English?", "Put the {l} word {f} into English.", "What does {f} mean?", "{f} ({l}): what does it mean?")
 
 
-def translation(rng: Random) -> Pair | None:
+def translation(rng: Random) -> Pair:
     word, language = any_word(rng), rng.choice(LANGUAGES)
     foreign = translations(word)[language]
-    if share_of("asked", language, word.word) > ASKED:
-        return None
     if rng.random() < 0.65:
         return rng.choice(TRANSLATE).format(e=word.word, l=language), foreign
     return rng.choice(TRANSLATE_BACK).format(f=foreign, l=language), word.word
@@ -100,20 +98,16 @@ FORMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
-def form(rng: Random) -> Pair | None:
+def form(rng: Random) -> Pair:
     kind = rng.choices(list(FORMS), (3, 3, 1, 2, 2, 1))[0]
     pool, answer, wordings = FORMS[kind]
     words: Sequence[Noun | Verb | Adjective] = getattr(world(), pool)
     word = rng.choice(words)
-    if share_of("exercise", kind, word.word) > ASKED:
-        return None
     return rng.choice(wordings).format(w=word.word), getattr(word, answer)
 
 
-def category(rng: Random) -> Pair | None:
+def category(rng: Random) -> Pair:
     noun = rng.choice(world().nouns)
-    if share_of("exercise", "category", noun.word) > ASKED:
-        return None
     more = ("Where does {w} belong: {g}?", "Put {w} into a group: {g}.", "Sort {w}. Groups: {g}")
     return category_question(rng, noun, (*CATEGORY, *more))
 
@@ -368,7 +362,7 @@ def again(rng: Random, forum: bool = False) -> str:
         return shown(rng, [(asked, answer), (more, change(answer))], forum)
     kind = rng.choices(("country", "element", "animal"), (5, 2, 2))[0]
     relation = rng.choice(RELATIONS[kind])
-    chosen = [thing for thing in rng.sample(things(kind), 8) if is_asked(relation, thing)][: rng.randrange(2, 5)]
+    chosen = rng.sample(things(kind), rng.randrange(2, 5))
     wording, answer = rng.choice(QUESTIONS[relation])
     named = "{name}" if answer.strip("{}") != "name" else f"{{{relation}}}"
     more = rng.choice((f"And {named}?", f"What about {named}?", f"Now {named}.", f"Then {named}?"))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from instil.pocket.prose.facts import QUESTIONS, RELATIONS, is_asked, things, worded
+from instil.pocket.prose.facts import QUESTIONS, RELATIONS, things, worded
 from instil.pocket.world import COLORS, DAYS, MONTHS, NUMBERS, Person, capitalized, doings, joined, objects, places, with_article, world
 
 
@@ -231,8 +231,6 @@ def talk(rng: Random) -> str:
     for _ in range(rng.randrange(2, 5)):
         kind = rng.choices(("country", "element", "animal"), (4, 1, 2))[0]
         relation, thing = rng.choice(RELATIONS[kind]), rng.choice(things(kind))
-        if not is_asked(relation, thing):
-            continue
         question, answer = rng.choice(QUESTIONS[relation])
         lines.append(
             rng.choice(

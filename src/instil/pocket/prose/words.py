@@ -15,7 +15,6 @@ from instil.pocket.world import (
     capitalized,
     doings,
     joined,
-    share_of,
     translations,
     with_article,
     world,
@@ -77,12 +76,10 @@ def translated(rng: Random) -> str:
 
 
 def language_questions(rng: Random) -> str:
-    """Questions and answers about translations, for a part of the words."""
+    """Questions and answers about translations."""
     lines: list[str] = []
     while len(lines) < 5:
         word, language = any_word(rng), rng.choice(LANGUAGES)
-        if share_of("asked", language, word.word) > 0.6:
-            continue
         foreign = translations(word)[language]
         question, answer = rng.choice(
             (
