@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -12,9 +13,15 @@ pytest.importorskip("xllamacpp")
 import gguf
 import numpy as np
 
+from instil.model.load import add_tokens, load_model
+from instil.release.expected import expect
 from instil.release.gguf import write_gguf
 from instil.release.gguf_parity import TOLERANCES, check_gguf, divergence
-from tests.release.small_models import MODELS, POSITIONS, write_small
+from instil.release.hf import write_ends
+from instil.template.contract import make_contract
+from instil.template.saved import save_contract
+from instil.template.tokenizer import from_record
+from tests.release.small_models import CONTEXT, MODELS, POSITIONS, write_small
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +50,26 @@ def test_every_family(small, tmp_path, family, kind):
     assert parity.passed, failed(parity)
     assert len(parity.checks) == 6 and len(one.expected.chats) >= 6
     assert kind.upper() in report.tensors
+
+
+def test_the_built_in_model(tmp_path):
+    """As it comes, under ChatML: all chats, tools among them."""
+    source = files("instil") / "pocket" / "model"
+    special = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    record = {"tokenizer": (source / "tokenizer.json").read_text(encoding="utf-8"), "special": special, "templates": {}, "eos_ids": [0]}
+    contract = make_contract(from_record(record), "chatml", where="pocket")
+    model = load_model(str(source))
+    new = [contract.tokenizer.backend.token_to_id(token) for token in contract.tokenizer.added]
+    add_tokens(model, contract.tokenizer.vocab_size, new)
+    model.save_pretrained(tmp_path)
+    save_contract(contract, tmp_path, CONTEXT)
+    write_ends(tmp_path, contract)
+    expected = expect(model, contract, CONTEXT)
+    assert any(chat.tools for chat in expected.chats)
+    for kind in ("f32", "f16", "q8_0"):
+        parity = check_gguf(write_gguf(tmp_path, tmp_path / f"{kind}.gguf", quantize=kind), expected)
+        assert parity.passed, (kind, failed(parity))
+        assert {check.name: check.detail for check in parity.checks}["text tokens"] == "20 of 20 equal"
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers
 from instil.core.errors import UserError
 from instil.pocket.prose import document
 from instil.release.gguf import write_gguf
-from instil.release.gguf_parity import serving
+from instil.release.gguf_parity import check_gguf, serving
 from instil.release.gguf_vocabulary import vocabulary_of
 from instil.release.materials import TEXTS
 from tests.fakes import BOS
@@ -111,6 +111,25 @@ def test_sentencepiece_in_hugging_faces_form(tmp_path, prefix):
     plain = [text for text in TEXTS if text.strip()]
     wrong, report = differing(one, tmp_path, plain)
     assert report.tokenizer == "llama" and wrong == []
+
+
+def test_a_blank_before_the_first_word_only(tmp_path):
+    """Llama 2's newer form: chats, which begin with BOS, are cut alike; plain text is not, which is said and not asked."""
+    record = character_tokenizer(False)
+    record["normalizer"] = None
+    record["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    one = write_small(tmp_path / "m", "llama", small_contract(record))
+    report = write_gguf(one.folder, tmp_path / "x.gguf", quantize="f32")
+    assert report.bare and "gets no blank in front" in report.remarks[-1]
+    parity = check_gguf(report, one.expected)
+    assert parity.passed and "text tokens" not in {check.name for check in parity.checks}
+
+
+def test_joins_that_no_merge_lists_are_said():
+    record = character_tokenizer(False)
+    record["model"]["vocab"]["nt"] = len(record["model"]["vocab"])
+    found = vocabulary(record)
+    assert "1 entries can be joined in ways that the merges do not list" in found.remarks[0] and not found.strips
 
 
 def vocabulary(record, size=512):

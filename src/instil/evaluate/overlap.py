@@ -1,4 +1,8 @@
-"""Nothing that is evaluated may have been trained: found by hash of the text, and by word 8-grams."""
+"""Nothing that is evaluated may have been trained: found by hash of the text, and by word 8-grams.
+
+`curate/contamination.py` looks for 8-grams, too, and asks something else: whether a training prompt holds more than half of an item. Here
+question and answer must stand there whole, over however many rows, since prompts of one task share their wording.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

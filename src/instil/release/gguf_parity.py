@@ -89,7 +89,8 @@ def serving(report: GgufReport, context: int) -> Iterator[Ask]:
     knobs.n_ctx, knobs.n_parallel, knobs.port = -(-context // 256) * 256, 1, 0
     knobs.warmup = knobs.ui = False
     knobs.verbosity = 1  # errors only
-    knobs.cpuparams.n_threads = min(4, os.cpu_count() or 1)
+    # Threads wait for each other by spinning, which on a busy machine costs a small model a hundred times what it gains.
+    knobs.cpuparams.n_threads = min(1 + report.size // (64 << 20), 4, os.cpu_count() or 1)
     # Flash attention computes in half precision; without it F32 weights give the trained model's figures to 1e-4.
     knobs.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     knobs.cache_type_k = knobs.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32

@@ -132,9 +132,8 @@ def _characters(tokenizer: Tokenizer, record: Mapping[str, Any], begins_special:
     if bare:
         remarks.append("tokens: a chat is cut alike; plain text sent to /completion gets no blank in front, which the tokenizer gives it")
     ordered = tuple(by_id.get(i, -last) for i in range(max(by_id) + 1))
-    return Vocabulary(
-        "llama", "default", (), (), ordered, (), prefix == "always" or (prefix == "first" and not bare), bare, None, tuple(remarks)
-    )
+    blank = prefix == "always" or (prefix == "first" and not bare)
+    return Vocabulary("llama", "default", (), (), scores=ordered, space_prefix=blank, bare=bare, remarks=tuple(remarks))
 
 
 def _loose(model: Mapping[str, Any], added: set[str], ranks: Mapping[str, list[int]]) -> int:

@@ -15,7 +15,7 @@ from instil.template.tokenizer import read_resolved
 
 def tokenizer_file(model: str | None) -> str | None:
     """The tokenizer of a model as a file that any process can read. Raises UserError."""
-    return str(resolve_tokenizer(model, cache_folder())) if model else None
+    return str(resolve_tokenizer(model, cache_folder()).absolute()) if model else None
 
 
 def token_counter(model: str | None) -> Callable[[str], int] | None:

@@ -44,7 +44,7 @@ def bench_for(out: Path | None, request: Request, engine: Engine, tick: Tick) ->
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, out):
-        yield Bench(engine, folder, tick)
+        yield Bench(engine, folder.absolute(), tick)  # a worker's own folder is where its engine was started, not where this verb was
 
 
 def forget_work(out: Path) -> None:

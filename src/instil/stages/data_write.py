@@ -111,13 +111,14 @@ def write_folder(folder: Path, rows: Parts, decision: Decision, request: Request
                 held = held or stack.enter_context(open(folder / HELD_OUT, "w", encoding="utf-8"))
                 held.write(f"{one.text}\n")
             elif one.fate.outcome == "kept" and staged is not None:
-                line = f"{one.text}\n".encode()
-                places[one.position] = staged.tell(), len(line)
-                staged.write(line)
+                encoded = f"{one.text}\n".encode()
+                places[one.position] = staged.tell(), len(encoded)
+                staged.write(encoded)
             elif one.fate.outcome == "kept":
                 kept.write(f"{one.text}\n")
         if staged is not None and decision.order is not None:
-            for position, stage in zip(decision.order, decision.stages or [None] * len(decision.order), strict=True):
+            stages: Sequence[int | None] = decision.stages or [None] * len(decision.order)
+            for position, stage in zip(decision.order, stages, strict=True):
                 start, length = places[position]
                 staged.seek(start)
                 line = staged.read(length).decode()
