@@ -66,7 +66,7 @@ class Engine(Protocol):
     def gauges(self) -> dict[str, float]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served:
     """A model that can be asked for by `id`. `contract` is None for a base model without one, which only continues text. `context`: longest
     input and answer together, in tokens."""
@@ -74,8 +74,12 @@ class Served:
     id: str
     contract: Contract | None
     tokenizer: ChatTokenizer
-    context: int | None
+    context: int
     engine: Engine
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        return self.contract.stop_ids if self.contract else self.tokenizer.eos_ids
 
 
 class Busy(Exception):

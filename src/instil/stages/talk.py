@@ -142,6 +142,14 @@ def load(path: str | Path, *, sampling: Sampling | None = None, trust_remote_cod
     return Assistant(model.eval(), contract.tokenizer, contract, context, load_base, base["method"] == "lora", chosen)
 
 
+def load_base_alone(path: str | Path, *, trust_remote_code: bool = False) -> Assistant | None:
+    """The base model that a run was tuned from, under the run's contract and with weights of its own; None where `path` is no run."""
+    folder = model_folder(Path(path))
+    if folder is None or not (folder / "instil.json").exists() or not (folder / "base.json").exists():
+        return None
+    return _base(read_json(folder / "base.json")["model"], read_contract(folder), device_of_run(), Sampling(), trust_remote_code)
+
+
 def _base(name: str, contract: Contract, device: torch.device, sampling: Sampling, trust_remote_code: bool) -> Assistant:
     """The base model under the tuned model's contract: what tuning changed is then the only difference."""
     model = load_model(name, device=device, trust_remote_code=trust_remote_code)
