@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from instil.serve.answer import Answer
@@ -176,8 +175,7 @@ class SlotEngine:
         slot = best if takes else min(self._free, key=lambda free: bool(self._holds[free]))
         del self._free[slot]
         if shared and slot != best:
-            with torch.inference_mode():
-                self._reader.store.copy(best, slot, shared)
+            self._reader.store.copy(best, slot, shared)
         self._holds[slot] = request.tokens[:shared]
         self._counts["prompt_tokens"] += len(request.tokens)
         self._counts["reused_tokens"] += shared

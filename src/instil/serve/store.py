@@ -63,6 +63,7 @@ class Store:
                 held[index] = new
         return self.keys[index], self.values[index]
 
+    @torch.inference_mode()
     def copy(self, source: int, target: int, tokens: int) -> None:
         """The first `tokens` of one slot into another."""
         for held in (self.keys, self.values):
