@@ -58,7 +58,7 @@ def ids_of(pieces: Sequence[Piece]) -> list[int]:
 @contextmanager
 def listening(app: Starlette) -> Iterator[str]:
     """The application's address while it is served."""
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)

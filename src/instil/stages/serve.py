@@ -71,7 +71,8 @@ def listen(how: Serving) -> socket.socket:
     """A listening socket, taken before anything is loaded. Raises UserError where the address cannot be had."""
     try:
         family = socket.AF_INET6 if ":" in how.host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # Named as TCP, or asyncio leaves Nagle's algorithm on, and every answer waits 40 ms for the client's delayed ACK.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((how.host, how.port))
         listening.listen(1024)
