@@ -21,7 +21,8 @@ STRANGE: tuple[Any, ...] = (
     [{"type": "function", "function": {"name": None}}],
 )
 ROLES = ("system", "user", "assistant", "tool", "developer", "function", "king", "", None, 7)
-PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/x", "/health", "/metrics", "/", "/v1", "/v1/../health", "/%00")
+API = ("/v1/chat/completions", "/v1/completions")
+PATHS = (*API, "/v1/models", "/v1/models/x", "/health", "/metrics", "/", "/v1", "/v1/../health", "/%00")
 
 
 def request(random: Random, models: tuple[str, ...]) -> tuple[str, str, bytes]:
@@ -34,7 +35,7 @@ def request(random: Random, models: tuple[str, ...]) -> tuple[str, str, bytes]:
     data = json.dumps(body).encode("utf-8", "surrogatepass")
     if random.random() < 0.1:
         data = _broken(random, data)
-    return "POST", PATHS[0] if chat else PATHS[1], data
+    return "POST", API[0] if chat else API[1], data
 
 
 def _body(random: Random, model: str, chat: bool) -> dict[str, Any]:
