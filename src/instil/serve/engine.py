@@ -53,8 +53,9 @@ class Request:
 
 
 class SlotEngine:
-    """An `Engine` (see `values`) over one model, which is the engine's alone from now on. `slots`: answers that are written at a time; `queue`: requests that may wait; `context`:
-    longest prompt and answer together; `timeout`: seconds that a request may take, waiting included."""
+    """An `Engine` (see `values`) over one model, which is the engine's alone from now on. `slots`: answers that are written at a time;
+    `queue`: requests that may wait; `context`: longest prompt and answer together; `timeout`: seconds that a request may take, waiting
+    included."""
 
     def __init__(
         self,
