@@ -16,11 +16,15 @@ from instil.serve.app import make_app
 from instil.serve.engine import SlotEngine
 from instil.serve.values import Served
 from instil.stages.talk import Assistant, load, load_base_alone, model_folder
+from instil.train.memory import device_of_run, free_memory
 
 Say = Callable[[str], None]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST = 32_768
 """Context where neither the model nor `--context` sets a lower one: what one conversation may take of memory."""
+
+MEMORY = 0.5
+"""The share of the free memory that conversations may take: passes need some, and so do other programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +89,12 @@ def load_models(path: str, how: Serving) -> list[Served]:
     """The model and, for a run, the base that it was tuned from as NAME-base."""
     assistant = load(path, trust_remote_code=how.trust_remote_code)
     name = name_of(path)
-    models = [served_by(name, assistant, how)]
+    loaded = {name: assistant}
     if how.base and (base := load_base_alone(path, trust_remote_code=how.trust_remote_code)) is not None:
-        models.append(served_by(f"{name}-base", base, how))
-    return models
+        loaded[f"{name}-base"] = base
+    free = free_memory(device_of_run())
+    memory = None if free is None else MEMORY * free / len(loaded)
+    return [served_by(id, one, how, memory) for id, one in loaded.items()]
 
 
 def name_of(path: str) -> str:
@@ -100,14 +106,24 @@ def name_of(path: str) -> str:
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def served_by(name: str, assistant: Assistant, how: Serving) -> Served:
-    """An engine around a loaded model. Raises UserError for a context that the model does not have."""
+def served_by(name: str, assistant: Assistant, how: Serving, memory: float | None = None) -> Served:
+    """An engine around a loaded model, with `memory` bytes for keys and values. Raises UserError for a context that the model or the memory
+    does not have."""
     most = assistant.context or LONGEST
     if how.context is not None and how.context > most:
         raise UserError(f"--context {how.context:,}: {name} takes {most:,} tokens at most")
     context = how.context or min(most, LONGEST)
     stops = assistant.contract.stop_ids if assistant.contract else assistant.tokenizer.eos_ids
-    engine = SlotEngine(assistant.model, assistant.tokenizer, stops, slots=how.slots, context=context, queue=how.queue, timeout=how.timeout)
+    engine = SlotEngine(
+        assistant.model,
+        assistant.tokenizer,
+        stops,
+        slots=how.slots,
+        context=context,
+        queue=how.queue,
+        timeout=how.timeout,
+        memory=memory,
+    )
     return Served(name, assistant.contract, assistant.tokenizer, context, engine)
 
 
