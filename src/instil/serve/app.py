@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from instil.core.errors import UserError, nearest
 from instil.serve import replies
 from instil.serve.problems import Problem, as_json, of_validation, reply
-from instil.serve.schema import ChatBody, Common, CompletionBody
+from instil.serve.schema import Asked, ChatBody, CompletionBody
 from instil.serve.tool_calls import CallFormat, call_format
 from instil.serve.values import Busy, Piece, Served, Wanted
 from instil.serve.wishes import chat_wanted, completions_wanted
@@ -177,7 +177,7 @@ async def _completions(api: Api, request: Request) -> Response:
     return await _answer(request, body, replies.Head.of(served, chat=False), choices)
 
 
-async def _answer(request: Request, body: Common, head: replies.Head, choices: Sequence[replies.Choice]) -> Response:
+async def _answer(request: Request, body: Asked, head: replies.Head, choices: Sequence[replies.Choice]) -> Response:
     arriving = _Arriving(head.served, [choice.wanted for choice in choices])
     try:
         first = await _unless_gone(request, arriving.next())  # whether there is room shows here, before a status has been sent

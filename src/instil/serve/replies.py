@@ -136,6 +136,8 @@ def chunks(head: Head, choice: Choice, piece: Piece) -> list[dict[str, Any]]:
 
 
 def chat_logprobs(tokenizer: ChatTokenizer, tokens: Sequence[TokenInfo]) -> dict[str, Any]:
+    """The newer shape: natural logarithms, tokens as text and as bytes (None where a token is half a character)."""
+
     def one(token: int, logprob: float | None) -> dict[str, Any]:
         text = tokenizer.decode([token])
         return {"token": text, "logprob": logprob, "bytes": None if "\ufffd" in text else list(text.encode())}

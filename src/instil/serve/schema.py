@@ -14,11 +14,15 @@ class _Body(BaseModel):
 
 
 class StreamOptions(_Body):
+    """Whether a stream ends with what it used."""
+
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
 class JsonSchema(_Body):
+    """The schema that an answer must keep to."""
+
     name: str = ""
     description: str | None = None
     schema_: dict[str, Any] | bool = Field(alias="schema")
@@ -26,6 +30,8 @@ class JsonSchema(_Body):
 
 
 class ResponseFormat(_Body):
+    """Text, any JSON object, or JSON of a schema."""
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -36,7 +42,7 @@ class ResponseFormat(_Body):
         return self
 
 
-class Common(_Body):
+class Asked(_Body):
     """What both kinds of completion have. None is as good as leaving a field out, as OpenAI's clients expect."""
 
     model: str
@@ -54,7 +60,7 @@ class Common(_Body):
     user: str | None = None
 
     @model_validator(mode="after")
-    def _honoured(self) -> "Common":
+    def _honoured(self) -> "Asked":
         for name in ("frequency_penalty", "presence_penalty", "logit_bias"):
             if getattr(self, name):
                 raise ValueError(f"{name} is not supported: leave it out")
@@ -67,7 +73,9 @@ class Common(_Body):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
 
-class ChatBody(Common):
+class ChatBody(Asked):
+    """POST /v1/chat/completions."""
+
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
@@ -102,7 +110,9 @@ class ChatBody(Common):
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
 
-class CompletionBody(Common):
+class CompletionBody(Asked):
+    """POST /v1/completions. `prompt`: one or several, as text or as token ids."""
+
     prompt: str | list[Tokens] | list[str] | list[list[Tokens]]
     max_tokens: Annotated[int, Field(ge=0, le=2**31)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None

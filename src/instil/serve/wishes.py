@@ -10,7 +10,7 @@ from instil.data.tools import read_tools
 from instil.data.turns import read_turns
 from instil.serve.grammar import constraint_of
 from instil.serve.problems import Problem
-from instil.serve.schema import ChatBody, Common, CompletionBody
+from instil.serve.schema import Asked, ChatBody, CompletionBody
 from instil.serve.values import Served, Wanted
 from instil.template.turns import check_shown
 
@@ -98,13 +98,13 @@ def completions_wanted(body: CompletionBody, served: Served) -> list[Wanted]:
     ]
 
 
-def _seeds(body: Common, prompts: int) -> list[int]:
+def _seeds(body: Asked, prompts: int) -> list[int]:
     """A seed for every choice: choices differ, and a request with a seed is the same each time."""
     first = secrets.randbits(48) if body.seed is None else body.seed
     return [(first + choice) % 2**64 for choice in range((body.n or 1) * prompts)]
 
 
-def _drawn(body: Common, seed: int) -> dict[str, Any]:
+def _drawn(body: Asked, seed: int) -> dict[str, Any]:
     temperature = TEMPERATURE if body.temperature is None else body.temperature
     return {"temperature": temperature, "top_p": 1.0 if body.top_p is None else body.top_p, "seed": seed}
 
