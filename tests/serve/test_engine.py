@@ -51,7 +51,6 @@ def test_the_built_in_model_answers_sixty_four_as_each_alone() -> None:
             if info.id != token:  # only rounding may exchange two tokens, and what follows them
                 assert {info.id, token} == {info.top[0][0], info.top[1][0]} and info.top[0][1] - info.top[1][1] < 1e-4
                 break
-    assert engine.gauges()["reused_tokens"] > 0
     engine.close()
 
 
