@@ -1,18 +1,30 @@
 """What the API asks the engine for, and what comes back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from instil.template.contract import Contract
 from instil.template.tokenizer import ChatTokenizer
+
+
+class Constraint(Protocol):
+    """What an answer may consist of, token by token."""
+
+    def allowed(self) -> np.ndarray:
+        """bool [V]: the tokens that may come next."""
+        ...
+
+    def accept(self, token: int) -> None: ...
 
 
 @dataclass(frozen=True)
 class Wanted:
     """One completion. `max_tokens`: new tokens at most; None: as many as the context holds. `stop`: strings that end the answer and are cut
     from it. `logprobs`: how many alternatives to name at each token; None: none, and no probability. `echo`: the prompt's tokens come back
-    as well, in front."""
+    as well, in front. `constraint` makes what the answer must keep to."""
 
     prompt: tuple[int, ...]
     max_tokens: int | None = None
@@ -22,6 +34,7 @@ class Wanted:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     echo: bool = False
+    constraint: Callable[[], Constraint] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +66,7 @@ class Engine(Protocol):
     def gauges(self) -> dict[str, float]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served:
     """A model that can be asked for by `id`. `contract` is None for a base model without one, which only continues text. `context`: longest
     input and answer together, in tokens."""
@@ -61,8 +74,12 @@ class Served:
     id: str
     contract: Contract | None
     tokenizer: ChatTokenizer
-    context: int | None
+    context: int
     engine: Engine
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        return self.contract.stop_ids if self.contract else self.tokenizer.eos_ids
 
 
 class Busy(Exception):
