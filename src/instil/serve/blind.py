@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from instil.core.errors import Refused
 from instil.core.values import Message
 from instil.serve.values import Piece, Served
 from instil.serve.votes import Said, Sampled, choice_row, judged_row
@@ -57,8 +56,8 @@ async def in_step(first: AsyncIterator[Piece], second: AsyncIterator[Piece]) -> 
     live = {0: first, 1: second}
     try:
         while live:
-            pieces = await asyncio.gather(*(anext(pieces, None) for pieces in live.values()))
-            for side, piece in zip(tuple(live), pieces, strict=True):
+            arrived = await asyncio.gather(*(anext(pieces, None) for pieces in live.values()))
+            for side, piece in zip(tuple(live), arrived, strict=True):
                 if piece is None:
                     del live[side]
                 else:

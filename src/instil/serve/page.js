@@ -45,9 +45,9 @@ const loadModels = attempt(async () => {
   ({ models } = found);
   at("kept").textContent = `Conversations stay in this browser. Thumbs and votes go to ${found.votes_file}.`;
   const chosen = settings();
-  for (const [name, place] of [["first", models.length - 1], ["second", 0]]) {
+  for (const [name, place] of [["first", 0], ["second", models.length - 1]]) {
     at(name).replaceChildren(...models.map((m) => new Option(m.chats ? m.id : `${m.id} (continues text)`, m.id)));
-    at(name).value = models.some((m) => m.id === chosen[name]) ? chosen[name] : models[Math.max(0, place)].id;
+    at(name).value = models.some((m) => m.id === chosen[name]) ? chosen[name] : models[place].id;
   }
   if (models.length < 2) at("mode").value = "one";
   for (const option of at("mode").options) option.disabled = option.value !== "one" && models.length < 2;

@@ -26,6 +26,11 @@ class _Conversation(_Asked):
     messages: tuple[Turn, ...] = Field(min_length=1, max_length=10_000)
 
     @property
+    def turns(self) -> list[dict[str, str]]:
+        """As the API takes them."""
+        return [turn.model_dump() for turn in self.messages]
+
+    @property
     def conversation(self) -> tuple[Message, ...]:
         return tuple(Message(role=turn.role, content=turn.content) for turn in self.messages)
 

@@ -8,21 +8,18 @@ from typing import Any
 from instil.core.errors import Refused
 from instil.core.values import Message
 from instil.serve.values import Served, TokenInfo, Wanted
+from instil.serve.wishes import chat_prompt, text_prompt
 from instil.template.contract import check_controls, check_forged
 
 TokenShown = dict[str, Any]
 
 
-def prompt_of(served: Served, conversation: Sequence[Message]) -> list[int]:
-    """What is sent: the contract's prompt, or for a base model without one the texts, to be continued. Raises Refused where the conversation
-    cannot be sent or leaves no room for an answer."""
-    if served.contract is not None:
-        ids = served.contract.prompt(conversation)
-    else:
-        tokenizer = served.tokenizer
-        bos = tokenizer.id_of(tokenizer.special.get("bos_token")) if tokenizer.wants_bos else None
-        ids = [*([] if bos is None else [bos]), *tokenizer.encode("\n".join(m.content for m in conversation))]
-    if served.context is not None and len(ids) >= served.context:
+def prompt_of(served: Served, turns: list[dict[str, Any]]) -> list[int]:
+    """What is sent: the contract's prompt; for a base model without one the texts, to be continued. Raises Problem where the conversation
+    cannot be sent, Refused where it leaves no room for an answer."""
+    chats = served.contract is not None
+    ids = chat_prompt(served, turns, []) if chats else text_prompt(served, "\n".join(turn["content"] for turn in turns))
+    if len(ids) >= served.context:
         raise Refused("too_long", f"the conversation has {len(ids):,} tokens, {served.id} takes {served.context:,}: begin a new one")
     return ids
 
@@ -74,8 +71,6 @@ async def scored(served: Served, prompt: Sequence[int], answer: Sequence[int], a
     async with contextlib.aclosing(served.engine.submit(request)) as pieces:  # type: ignore[type-var]  # a generator, in every engine
         async for piece in pieces:
             echoed += [info for info in piece.tokens if info.in_prompt]
-            if len(echoed) >= len(request.prompt):
-                break
     found = []
     for place, info in enumerate(echoed[len(prompt) :], len(prompt)):
         before = request.prompt[place - 1] if place else None

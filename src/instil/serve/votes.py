@@ -52,7 +52,7 @@ def choice_row(prompt: Sequence[Message], chosen: Said, rejected: Said, sampled:
 
 
 def judged_row(prompt: Sequence[Message], answer: Said, good: bool, sampled: Sampled, kind: str) -> dict[str, Any]:
-    """One answer was liked, or disliked, by itself. `kind`: `thumb`, or `blind` where it stood in a pair. Raises Refused for an empty one."""
+    """One answer was liked, or disliked, by itself. `kind`: `thumb`, or `blind` where it stood in a pair. Refused: it is empty."""
     if not answer.text.strip():
         raise Refused("empty_answer", "an empty answer cannot be judged in a preference file")
     return _row(prompt, sampled, kind=kind, **{"chosen" if good else "rejected": answer})
