@@ -56,8 +56,8 @@ def tab(browsing: Tab, address: str) -> Iterator[Tab]:
     browsing.errors.clear()
     browsing.requests.clear()
     browsing.look(1280, 900)
-    browsing.open(f"{address}/page/icon.svg")  # the same origin, and no page that would keep its conversation once more as it is left
-    browsing.run("localStorage.clear(); sessionStorage.clear()")
+    browsing.open("about:blank")  # the page that is left keeps its conversation once more
+    browsing.call("Storage.clearDataForOrigin", origin=address, storageTypes="local_storage")
     fresh(browsing, address)
     yield browsing
     assert not browsing.errors
@@ -85,17 +85,15 @@ def talk(tab: Tab) -> str:
     return str(tab.run("document.getElementById('talk').innerText"))
 
 
-def click(tab: Tab, label: str, where: str = "document") -> None:
+def click(tab: Tab, label: str) -> None:
     """The last button of that name."""
-    tab.run(
-        f"[...{where}.querySelectorAll('button')].filter(b => (b.getAttribute('aria-label') || b.textContent) === {json.dumps(label)}).at(-1).click()"
-    )
+    named = f"b => (b.getAttribute('aria-label') || b.textContent) === {json.dumps(label)}"
+    tab.run(f"[...document.querySelectorAll('button')].filter({named}).at(-1).click()")
 
 
 def choose(tab: Tab, field: str, value: str) -> None:
-    tab.run(
-        f"(f => {{ f.value = {json.dumps(value)}; f.dispatchEvent(new Event('input')); f.dispatchEvent(new Event('change')) }})(document.getElementById('{field}'))"
-    )
+    told = "f.dispatchEvent(new Event('input')); f.dispatchEvent(new Event('change'))"
+    tab.run(f"(f => {{ f.value = {json.dumps(value)}; {told} }})(document.getElementById('{field}'))")
 
 
 def votes(folder: Path) -> list[dict[str, Any]]:
@@ -138,7 +136,7 @@ def test_a_chat_is_kept_and_goes_on_after_a_reload(tab: Tab, address: str, model
 def test_stop_frees_the_model_and_keeps_what_came(tab: Tab, models: list[Served]) -> None:
     left = engine(models, 0).left
     ask(tab, "count")
-    tab.until("document.querySelector('.text').textContent.includes('12 13')")
+    tab.until("!!document.querySelector('.text').textContent.includes('12 13')")
     tab.press("Escape")
     answered(tab)
     assert "0 1 2 3" in talk(tab) and "Stopped." in talk(tab) and " 2999" not in talk(tab)
@@ -177,7 +175,7 @@ def test_a_blind_vote_is_saved_and_then_tells_the_names(tab: Tab, folder: Path) 
     choose(tab, "mode", "blind")
     ask(tab, "Which?")
     answered(tab)
-    tab.until("document.querySelector('.vote')")
+    tab.until("!!document.querySelector('.vote')")
     kept = tab.run("Object.values(localStorage).join()")
     assert "tuned" not in talk(tab) and '"model":"' not in kept
     ask(tab, "Not yet")
@@ -186,7 +184,7 @@ def test_a_blind_vote_is_saved_and_then_tells_the_names(tab: Tab, folder: Path) 
     texts = tab.run("[...document.querySelectorAll('.text')].map(t => t.innerText)")
     best = "AB"[texts.index("The answer number 1.")]
     click(tab, f"{best} is better")
-    tab.until("document.querySelector('.picked')")
+    tab.until("!!document.querySelector('.picked')")
     assert f"{best} is tuned" in talk(tab)
     row = votes(folder)[-1]
     assert len(votes(folder)) == before + 1 and row["chosen_model"] == "tuned" and row["rejected_model"] == "base"
@@ -197,7 +195,7 @@ def test_thumbs_edit_and_regenerate(tab: Tab, folder: Path, models: list[Served]
     ask(tab, "One?")
     answered(tab)
     click(tab, "Bad answer")
-    tab.until("document.querySelector('[aria-label=\"Bad answer\"][aria-pressed=true]')")
+    tab.until("!!document.querySelector('[aria-label=\"Bad answer\"][aria-pressed=true]')")
     assert votes(folder)[-1]["rejected"][0]["content"] == "The answer number 1."
     click(tab, "Regenerate")
     answered(tab)
@@ -216,11 +214,11 @@ def test_tokens_and_probabilities_on_demand(tab: Tab) -> None:
     ask(tab, "One?")
     answered(tab)
     click(tab, "Tokens sent")
-    tab.until("document.querySelector('.panel .token')")
+    tab.until("!!document.querySelector('.panel .token')")
     assert tab.run("[...document.querySelectorAll('.token.special')].map(t => t.textContent)") == ["<|begin|>", "<|end|>"]
     click(tab, "Tokens sent")
     click(tab, "Probabilities")
-    tab.until("document.querySelector('button.token.unlikely')")
+    tab.until("!!document.querySelector('button.token.unlikely')")
     tab.run("document.querySelector('button.token').click()")
     assert "in the answer" in tab.run("document.querySelector('.alternatives').innerText")
 

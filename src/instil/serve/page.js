@@ -2,7 +2,7 @@
 // The conversation: what is asked, how answers come, and what can be done with them.
 import { at, button, copy, make, probabilities, tokensSent, written } from "./page_show.js";
 import { all, before, exported, forget, fresh, keep, newTalk, read, settings } from "./page_store.js";
-import { Trouble, answerOf, ask, blindAnswers, useKey } from "./page_wire.js";
+import { Trouble, answerOf, ask, blindAnswers, hasKey, useKey } from "./page_wire.js";
 
 const SIDES = ["A", "B"];
 const ENDS = { length: "Cut: the longest answer, or the context, is used up.", stopped: "Stopped.", timeout: "Cut: the server's time limit." };
@@ -10,6 +10,7 @@ const KNOBS = ["temperature", "top_p", "max_tokens", "seed"];
 let models = [];
 let talk = newTalk("");
 let running = null; // AbortController of the answers that are coming
+let editing = null; // {id, text} of the question that is being changed
 let open = {}; // panels under answers: what was asked for, by the answer's place
 
 // ---- the page around the conversation --------------------------------------------------------------------------------------------
@@ -28,14 +29,14 @@ function attempt(work) {
       await work(...given);
     } catch (error) {
       if (error.name === "AbortError") return;
-      say(error.message);
-      if (error.status === 401) askKey(error.message);
+      if (error.status === 401) askKey();
+      else say(error.message);
     }
   };
 }
 
-function askKey(why) {
-  at("key-why").textContent = `${why ? `${why[0].toUpperCase()}${why.slice(1)}. ` : ""}The key is kept until this tab is closed.`;
+function askKey() {
+  at("key-why").textContent = `${hasKey() ? "This is another key than the server's, or it has changed." : "This server answers only with its key."} It is kept until this tab is closed.`;
   if (!at("key-dialog").open) at("key-dialog").showModal();
   at("key-value").focus();
 }
@@ -95,12 +96,15 @@ async function submit() {
   await answer(turn, asked, at("mode").value === "blind", chosen);
 }
 
-async function answer(turn, asked, blind, chosen) {
+// `only`: the one answer that is asked for again, where the other is to stay.
+async function answer(turn, asked, blind, chosen, only = null) {
   const place = talk.turns.indexOf(turn);
   running = new AbortController();
   open = Object.fromEntries(Object.entries(open).filter(([name]) => !name.startsWith(turn.id)));
   turn.blind = blind ? { pair: null, choice: null } : null;
-  turn.answers = asked.map((model) => ({ model: blind ? null : model.id, text: "", finish: null, error: null, running: true, sampled: chosen }));
+  turn.system = talk.system;
+  turn.answers = asked.map((model, side) => (only != null && side !== only ? turn.answers[side]
+    : { model: blind ? null : model.id, text: "", finish: null, error: null, running: true, sampled: chosen }));
   const here = talk; // the one that is asked, whatever is looked at meanwhile
   save(here);
   show();
@@ -108,7 +112,7 @@ async function answer(turn, asked, blind, chosen) {
   const { signal } = running;
   try {
     if (blind) await receiveBlind(here, turn, asked, chosen, signal);
-    else await Promise.all(asked.map((model, side) => receive(here, turn, side, model, before(here, place, side), chosen, signal)));
+    else await Promise.all(asked.map((model, side) => turn.answers[side].running && receive(here, turn, side, model, before(here, place, side), chosen, signal)));
   } finally {
     running = null;
     here.changed = Date.now();
@@ -153,7 +157,7 @@ async function receiveBlind(here, turn, asked, chosen, signal) {
 function failed(given, error) {
   if (error.name === "AbortError") given.finish = "stopped";
   else given.error = error.message;
-  if (error.status === 401) askKey(error.message);
+  if (error.status === 401) askKey();
 }
 
 function save(which) {
@@ -217,9 +221,9 @@ function welcome() {
 }
 
 function turnView(turn, place) {
-  const asked = make("div", "question", null, make("span", "hidden", "You asked: "), ...written(turn.text));
-  asked.append(make("div", "actions", null, button("Copy", (b) => copy(turn.text, b), { label: "Copy your question" }),
-    button("Edit", () => edit(turn, asked), { label: "Edit your question and ask again", disabled: running || waiting() })));
+  const asked = editing?.id === turn.id ? editor(turn) : make("div", "question", null, make("span", "hidden", "You asked: "), ...written(turn.text),
+    make("div", "actions", null, button("Copy", (b) => copy(turn.text, b), { label: "Copy your question" }),
+      button("Edit", () => edit(turn), { label: "Edit your question and ask again", disabled: running || waiting() })));
   const two = turn.answers.length > 1;
   const answers = make("div", two ? "answers two" : "answers", null, ...turn.answers.map((given, side) => answerView(turn, place, given, side, two)));
   const view = make("section", "turn", null, asked, answers, turn.blind ? voteView(turn) : "");
@@ -248,11 +252,11 @@ function actions(turn, place, given, side) {
   const last = place === talk.turns.length - 1;
   const name = `${turn.id}.${side}`;
   const named_ = (element, what) => { element.dataset.name = `${name}.${what}`; return element; };
-  const thumbs = [["\u{1F44D}", "Good answer", true], ["\u{1F44E}", "Bad answer", false]].map(([sign, label, good]) => named_(button(sign, attempt(() => thumb(turn, place, given, side, good)),
+  const thumbs = [["Good", "Good answer", true], ["Bad", "Bad answer", false]].map(([sign, label, good]) => named_(button(sign, attempt(() => thumb(turn, place, given, side, good)),
     { label, pressed: given.good === good, disabled: !given.text.trim() }), label));
   return make("div", "actions", null,
     button("Copy", (b) => copy(given.text, b), { label: "Copy the answer" }),
-    last && !(turn.blind?.pair && !turn.blind.choice) ? named_(button(given.error ? "Try again" : "Regenerate", attempt(() => again(turn)), { disabled: running }), "again") : "",
+    last && !waiting() && !(turn.blind && side) ? named_(button(`${given.error ? "Try again" : "Regenerate"}${turn.blind ? " both" : ""}`, attempt(() => again(turn, side)), { disabled: running }), "again") : "",
     ...(named && !turn.blind ? thumbs : []),
     named ? named_(button("Tokens sent", attempt(() => panel(`${name}.sent`, () => sentOf(turn, place, given, side))), { pressed: Boolean(open[`${name}.sent`]) }), "sent") : "",
     named && given.text ? named_(button("Probabilities", attempt(() => panel(`${name}.likely`, () => likelyOf(turn, place, given, side))), { pressed: Boolean(open[`${name}.likely`]) }), "likely") : "");
@@ -314,43 +318,58 @@ async function vote(turn, choice) {
   at("question").focus();
 }
 
-async function again(turn) {
-  const asked = turn.blind || !turn.answers.every((a) => models.some((m) => m.id === a.model)) ? askedModels() : turn.answers.map((a) => models.find((m) => m.id === a.model));
+async function again(turn, side) {
+  const known = turn.answers.map((a) => models.find((m) => m.id === a.model));
+  const same = !turn.blind && known.every(Boolean);
+  const asked = same ? known : askedModels();
   const chosen = sampling();
-  turn.tries = turn.answers.some((a) => a.error) ? turn.tries || 0 : (turn.tries || 0) + 1;
-  await answer(turn, asked, Boolean(turn.blind), { ...chosen, seed: chosen.seed + turn.tries }); // the same seed would say the same again
+  if (!turn.answers[side].error) turn.tries = (turn.tries || 0) + 1;
+  await answer(turn, asked, Boolean(turn.blind), { ...chosen, seed: chosen.seed + (turn.tries || 0) }, same ? side : null); // the same seed would say the same again
 }
 
-function edit(turn, asked) {
+function edit(turn) {
+  editing = { id: turn.id, text: turn.text };
+  show();
+  at("edited").focus();
+}
+
+function editor(turn) {
   const area = make("textarea");
-  area.value = turn.text;
+  area.id = "edited";
+  area.dataset.name = "edited";
+  area.value = editing.text;
   area.dir = "auto";
   area.setAttribute("aria-label", "Your question, to be changed");
-  const ask_ = button("Ask again", attempt(async () => {
-    if (!area.value.trim() || running) return;
-    const chosen = sampling();
-    const asked_ = askedModels();
-    const place = talk.turns.indexOf(turn);
-    if (place < talk.turns.length - 1) branch();
-    const changed = { id: fresh(), text: area.value, answers: [] };
-    talk.turns.splice(place, talk.turns.length, changed);
-    if (place === 0) talk.title = changed.text.trim().slice(0, 60);
-    at("question").focus();
-    await answer(changed, asked_, at("mode").value === "blind", chosen);
-  }));
+  const asking = button("Ask again", attempt(() => askChanged(turn)));
+  const leave = () => { editing = null; show(); };
+  area.addEventListener("input", () => { editing.text = area.value; });
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && event.ctrlKey) ask_.click();
-    if (event.key === "Escape") show();
+    if (event.key === "Enter" && event.ctrlKey) asking.click();
+    if (event.key === "Escape") leave();
   });
-  asked.classList.add("editing");
-  asked.replaceChildren(area, make("div", "actions", null, ask_, button("Cancel", show)));
-  area.focus();
+  return make("div", "question editing", null, area, make("div", "actions", null, asking, button("Cancel", leave), make("span", "soft", "Ctrl+Enter asks, Escape leaves it as it was.")));
+}
+
+async function askChanged(turn) {
+  const { text } = editing;
+  if (!text.trim() || running) return;
+  const chosen = sampling();
+  const asked = askedModels();
+  const place = talk.turns.indexOf(turn);
+  if (place < talk.turns.length - 1) branch();
+  const changed = { id: fresh(), text, answers: [] };
+  talk.turns.splice(place, talk.turns.length, changed);
+  if (place === 0) talk.title = text.trim().slice(0, 60);
+  editing = null;
+  at("question").focus();
+  await answer(changed, asked, at("mode").value === "blind", chosen);
 }
 
 // What an edit would cut off stays in the list as a conversation of its own.
 function branch() {
   save(talk);
   talk = { ...structuredClone(talk), id: fresh(), changed: Date.now() };
+  sessionStorage.setItem("instil.talk", talk.id);
 }
 
 // ---- conversations ---------------------------------------------------------------------------------------------------------------
@@ -364,6 +383,7 @@ function choose(id) {
 function use(chosen) {
   talk = chosen;
   open = {};
+  editing = null;
   say("");
   sessionStorage.setItem("instil.talk", talk.id);
   side(false);
@@ -430,7 +450,7 @@ function listen() {
   for (const name of KNOBS) at(name).addEventListener("change", () => settings({ [name]: at(name).value }));
   at("settings").addEventListener("submit", (event) => event.preventDefault());
   at("system").addEventListener("input", () => { talk.system = at("system").value; save(talk); });
-  at("key").addEventListener("click", () => askKey(""));
+  at("key").addEventListener("click", askKey);
   at("key-cancel").addEventListener("click", () => at("key-dialog").close());
   at("key-form").addEventListener("submit", (event) => {
     event.preventDefault();

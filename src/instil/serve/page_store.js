@@ -63,7 +63,8 @@ export function told(turn, side) {
 
 // Everything in front of the answer to turn `place`. A question that was never answered is left out.
 export function before(talk, place, side) {
-  const messages = talk.system ? [{ role: "system", content: talk.system }] : [];
+  const system = talk.turns[place].system ?? talk.system; // as it was when this was asked
+  const messages = system ? [{ role: "system", content: system }] : [];
   for (const turn of talk.turns.slice(0, place)) {
     const answer = told(turn, side);
     if (answer) messages.push({ role: "user", content: turn.text }, { role: "assistant", content: answer.text });

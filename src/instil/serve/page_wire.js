@@ -9,6 +9,8 @@ export class Trouble extends Error {
   }
 }
 
+export const hasKey = () => Boolean(key);
+
 export function useKey(value) {
   key = value;
   sessionStorage.setItem("instil.key", value);
