@@ -1,4 +1,6 @@
-"""`instil serve RUN|MODEL`: an OpenAI-compatible server."""
+"""`instil serve RUN|MODEL`: an OpenAI-compatible server, and a page to chat on."""
+
+from pathlib import Path
 
 import click
 
@@ -15,6 +17,9 @@ from instil.core.errors import UserError
 @click.option("--queue", type=click.IntRange(0), default=256, show_default=True, help="Requests that may wait; more are told to come back.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds for a request.")
 @click.option("--no-base", is_flag=True, help="Do not serve the base model that a run was tuned from beside it.")
+@click.option(
+    "--votes", metavar="FILE", type=click.Path(path_type=Path), help="Where the page saves votes.  [RUN/votes.jsonl, else votes.jsonl]"
+)
 @click.option("--engine", type=click.Choice(["instil", "vllm"]), default="instil", show_default=True, help="vllm: hand over to vLLM.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model. Read it first.")
 def command(
@@ -27,12 +32,14 @@ def command(
     queue: int,
     timeout: float,
     no_base: bool,
+    votes: Path | None,
     engine: str,
     trust_remote_code: bool,
 ) -> None:
     """Serve RUN (a folder that `instil train` made) or any MODEL (folder or hub id) to OpenAI's clients, with the trained prompts.
 
-    /v1/chat/completions, /v1/completions, /v1/models, /health, /metrics. A run's base model is served beside it as NAME-base.
+    /v1/chat/completions, /v1/completions, /v1/models, /health, /metrics, and at / a page to chat on. A run's base model is served beside it
+    as NAME-base.
 
     \b
       instil serve runs/first
@@ -53,6 +60,7 @@ def command(
         queue=queue,
         timeout=timeout,
         base=not no_base,
+        votes=votes,
         trust_remote_code=trust_remote_code,
     )
     if engine == "vllm":

@@ -15,6 +15,7 @@ import uvicorn
 from instil.core.errors import UserError
 from instil.serve.app import make_app
 from instil.serve.engine import SlotEngine
+from instil.serve.page_routes import page_routes
 from instil.serve.values import Served
 from instil.stages.talk import Assistant, load, load_base_alone, model_folder
 from instil.train.memory import device_of_run, free_memory
@@ -30,7 +31,8 @@ MEMORY = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """Where and how: `slots` answers at a time, `queue` requests may wait, `timeout` seconds for each, `grace` seconds at the end."""
+    """Where and how: `slots` answers at a time, `queue` requests may wait, `timeout` seconds for each, `grace` seconds at the end. `votes`:
+    where the page keeps them; None: in the run's folder, for other models in this one."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -41,6 +43,7 @@ class Serving:
     timeout: float = 600.0
     grace: float = 10.0
     base: bool = True
+    votes: Path | None = None
     trust_remote_code: bool = False
 
 
@@ -60,7 +63,8 @@ def serve(path: str, how: Serving, say: Say) -> None:
             for engine in engines:
                 engine.close(how.grace)
 
-        app = make_app(models, key=how.key, loopback=how.host in LOOPBACK, closing=close)
+        page = page_routes(models, how.votes or votes_file(path))
+        app = make_app(models, key=how.key, loopback=how.host in LOOPBACK, extra_routes=page, closing=close)
         for line in greeting(models, how, listening.getsockname()[1]):
             say(line)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(how.grace) + 1, lifespan="on")
@@ -110,6 +114,12 @@ def name_of(path: str) -> str:
     return folder.parent.name if folder.name == "model" else folder.name
 
 
+def votes_file(path: str) -> Path:
+    """A run's folder holds what belongs to the run; a model's own folder is left as it is."""
+    folder = Path(path)
+    return folder / "votes.jsonl" if (folder / "recipe.yaml").exists() else Path("votes.jsonl")
+
+
 def served_by(name: str, assistant: Assistant, how: Serving, memory: float | None = None) -> Served:
     """An engine around a loaded model, with `memory` bytes for keys and values. Raises UserError for a context that the model or the memory
     does not have."""
@@ -142,6 +152,7 @@ def greeting(models: Sequence[Served], how: Serving, port: int) -> list[str]:
     what, body = "chat/completions" if first.contract else "completions", json.dumps({"model": first.id, **asked})
     return [
         f"models    {', '.join(model.id for model in models)} · {form} · {first.context:,} tokens · {how.slots} answers at a time",
+        f"page      {url}",
         f"API       {url}/v1",
         f"try       curl {url}/v1/{what} -H 'Content-Type: application/json'{key} -d '{body}'",
         "stop      Ctrl-C",
