@@ -1,20 +1,34 @@
 """A tiny model behind an engine, and a server on a port of its own."""
 
 import asyncio
+import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from instil.pocket import MODEL
 from instil.serve.engine import SlotEngine
 from instil.serve.values import Piece, Served, Wanted
+from instil.template.builtin import BUILTIN
 from instil.template.contract import make_contract
 from instil.template.tokenizer import ChatTokenizer
 from tests.fakes import BOS, CONTEXT, EOS, OWN_TEMPLATE, byte_level_tokenizer, small_llama
+
+
+def chat_folder(folder: Path) -> Path:
+    """The built-in base model with a chat template and the end of turn that it writes, in a new folder."""
+    shutil.copytree(MODEL, folder)
+    (folder / "chat_template.jinja").write_text(BUILTIN["chatml"].source, encoding="utf-8")
+    about = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**about, "eos_token": "<|im_end|>"}), encoding="utf-8")
+    return folder
 
 
 def tokenizer(template: str | None = OWN_TEMPLATE) -> ChatTokenizer:

@@ -179,6 +179,12 @@ def test_bodies_that_are_no_request(client: httpx2.Client, body: bytes) -> None:
     assert response.status_code == 400 and error(response)["message"]
 
 
+def test_half_a_character_cannot_be_continued(client: httpx2.Client) -> None:
+    for prompt in ("\ud800", ["a", "\ud83d"]):
+        response = client.post("/v1/completions", content=json.dumps({"model": "tiny", "prompt": prompt}).encode())
+        assert response.status_code == 400 and error(response)["param"] == "prompt"
+
+
 def test_bodies_that_are_too_long(client: httpx2.Client) -> None:
     assert client.post("/v1/completions", content=b" " * (9 * 2**20)).status_code == 413
 

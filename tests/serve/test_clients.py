@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,26 +11,18 @@ from random import Random
 
 import pytest
 
-from instil.pocket import MODEL
 from instil.pocket.world import world
 from instil.serve.app import make_app
 from instil.stages.serve import Serving, served_by
 from instil.stages.talk import Assistant, Sampling, load
-from instil.template.builtin import BUILTIN
-from tests.serve.served import listening
+from tests.serve.served import chat_folder, listening
 
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in base model with a chat template and the end of turn that it writes."""
-    made = tmp_path_factory.mktemp("clients") / "model"
-    shutil.copytree(MODEL, made)
-    (made / "chat_template.jinja").write_text(BUILTIN["chatml"].source, encoding="utf-8")
-    about = json.loads((made / "tokenizer_config.json").read_text(encoding="utf-8"))
-    (made / "tokenizer_config.json").write_text(json.dumps({**about, "eos_token": "<|im_end|>"}), encoding="utf-8")
-    return made
+    return chat_folder(tmp_path_factory.mktemp("clients") / "model")
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from instil.core.errors import UserError
 from instil.model.generate import generate
+from instil.serve.engine import SlotEngine
 from instil.serve.values import Busy, Served, Wanted
+from instil.stages.talk import load
 from tests.fakes import CONTEXT, small_llama
 from tests.serve.served import answer, answers, ids_of, served, text_of
 
@@ -33,6 +36,22 @@ def test_sixty_four_at_once_answer_as_each_alone(tiny: Served) -> None:
     found = answers(tiny, [Wanted(prompt, 20) for prompt in asked])
     assert [ids_of(pieces) for pieces in found] == [one.tokens for one in expected]
     assert [pieces[-1].finish for pieces in found] == [one.finish for one in expected]
+
+
+def test_the_built_in_model_answers_sixty_four_as_each_alone() -> None:
+    assistant = load("pocket")
+    texts = ("The capital of Ghana is", "A farmer in the north", "Once", "The river that runs through")
+    random = np.random.default_rng(15)
+    asked = [tuple(t for k in random.integers(0, 4, 1 + n % 9) for t in assistant.tokenizer.encode(texts[k])) for n in range(64)]
+    expected = generate(assistant.model, asked, stop_ids=(), max_new_tokens=10, batch_size=1)
+    engine = SlotEngine(assistant.model, assistant.tokenizer, (), context=256)
+    one = Served("pocket", None, assistant.tokenizer, 256, engine)
+    for pieces, right in zip(answers(one, [Wanted(prompt, 10, logprobs=2) for prompt in asked]), expected, strict=True):
+        for info, token in zip([info for piece in pieces for info in piece.tokens], right.tokens, strict=True):
+            if info.id != token:  # only rounding may exchange two tokens, and what follows them
+                assert {info.id, token} == {info.top[0][0], info.top[1][0]} and info.top[0][1] - info.top[1][1] < 1e-4
+                break
+    engine.close()
 
 
 def test_a_seed_draws_the_same_whatever_else_is_in_the_batch(tiny: Served) -> None:
@@ -158,6 +177,105 @@ def test_a_failing_pass_ends_its_requests_and_no_others(monkeypatch: pytest.Monk
     with pytest.raises(RuntimeError, match="out of memory"):
         answers(one, [Wanted(prompts(1)[0], 3)])
     assert answers(one, [Wanted(prompts(1)[0], 3)])[0][-1].finish
+    one.engine.close()
+
+
+def test_memory_for_few_slots_gives_the_same_answers() -> None:
+    one = served(memory=3 * CONTEXT * token_bytes())  # three conversations as long as the context, or six of half
+    asked = [prompt * 6 if number % 3 == 0 else prompt for number, prompt in enumerate(prompts(30, 11))]
+    asked = [prompt[: CONTEXT - 20] for prompt in asked]
+    model = small_llama(one.tokenizer.vocab_size)
+    expected = generate(model, asked, stop_ids=one.stop_ids, max_new_tokens=40, batch_size=1)
+    found = answers(one, [Wanted(prompt, 40, echo=number % 2 == 0, logprobs=1) for number, prompt in enumerate(asked)])
+    for number, (prompt, pieces, right) in enumerate(zip(asked, found, expected, strict=True)):
+        assert ids_of(pieces) == [*(prompt if number % 2 == 0 else ()), *right.tokens]
+    gauges = one.engine.gauges()
+    assert gauges["put_back"] > 0 and gauges["cache_bytes"] <= 3 * CONTEXT * token_bytes()
+    one.engine.close()
+
+
+def test_memory_for_less_than_one_conversation_is_refused() -> None:
+    with pytest.raises(UserError, match=f"--context {CONTEXT - 1}"):
+        served(memory=(CONTEXT - 1) * token_bytes())
+
+
+def token_bytes() -> int:
+    config = small_llama(10).config
+    return 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+
+
+def test_more_answers_than_a_pass_holds_all_go_on() -> None:
+    one = served(chunk=2)
+    asked = [Wanted(prompt, 30, temperature=1.0, seed=number) for number, prompt in enumerate(prompts(8, 12))]
+    alone = [ids_of(answers(one, [each])[0]) for each in asked]
+    before = one.engine.gauges()["passes"]
+    assert [ids_of(pieces) for pieces in answers(one, asked)] == alone
+    # prompts are read two tokens a pass (what they share with the first round lies there still), answers all at once
+    assert one.engine.gauges()["passes"] - before < 30 + sum(len(each.prompt) for each in asked)
+    one.engine.close()
+
+
+class Breaks:
+    """A constraint that fails at the third token."""
+
+    def __init__(self, vocabulary: int, when: str):
+        self._vocabulary, self._when, self._calls = vocabulary, when, 0
+
+    def allowed(self) -> np.ndarray:
+        return self._count("allowed")
+
+    def accept(self, token: int) -> None:
+        self._count("accept")
+
+    def _count(self, name: str) -> np.ndarray:
+        self._calls += name == self._when
+        if self._calls == 3:
+            raise ValueError("too many states")
+        return np.arange(self._vocabulary) > 10
+
+
+@pytest.mark.parametrize("when", ["allowed", "accept"])
+def test_a_failing_constraint_ends_its_request_and_no_other(tiny: Served, when: str) -> None:
+    (prompt,) = prompts(1, 13)
+    (expected,) = answers(tiny, [Wanted(prompt, 20)])
+
+    async def both() -> list[object]:
+        broken = Wanted(prompt, 20, constraint=lambda: Breaks(tiny.tokenizer.vocab_size, when))
+        return await asyncio.gather(answer(tiny, broken), answer(tiny, Wanted(prompt, 20)), return_exceptions=True)
+
+    failed, whole = asyncio.run(both())
+    assert isinstance(failed, UserError) and "too many states" in str(failed)
+    assert ids_of(whole) == ids_of(expected)  # type: ignore[arg-type]
+    until(lambda: tiny.engine.gauges()["running"] == 0)
+
+
+def test_clients_that_come_and_go_mix_no_answers() -> None:
+    one = served(slots=4, memory=6 * CONTEXT * token_bytes() // 2)
+    random = np.random.default_rng(14)
+    asked = prompts(48, 14)
+    asked = [(*asked[number % 5], *prompt) for number, prompt in enumerate(asked)]  # some share a beginning
+    model = small_llama(one.tokenizer.vocab_size)
+    expected = generate(model, asked, stop_ids=one.stop_ids, max_new_tokens=25, batch_size=1)
+
+    async def ask(number: int) -> list[int]:
+        await asyncio.sleep(float(random.random()) * 0.2)
+        stays, got = (25 if number % 3 else int(random.integers(1, 10))), []
+        pieces = one.engine.submit(Wanted(asked[number], 25))
+        async for piece in pieces:
+            got += [info.id for info in piece.tokens]
+            if len(got) >= stays and not piece.finish:
+                await pieces.aclose()  # type: ignore[attr-defined]
+                return got
+        assert got == expected[number].tokens
+        return got
+
+    async def all_of_them() -> list[list[int]]:
+        return await asyncio.gather(*(ask(number) for number in range(len(asked))))
+
+    for got, right in zip(asyncio.run(all_of_them()), expected, strict=True):
+        assert got == right.tokens[: len(got)]
+    until(lambda: one.engine.gauges()["running"] == 0)
+    assert sorted(one.engine._slots.free) == list(range(len(one.engine._slots.holds)))
     one.engine.close()
 
 

@@ -17,6 +17,11 @@ def test_greedy_is_the_likeliest_and_of_equals_the_first() -> None:
     assert choose(made, [Draw()] * 5)[2] == 0
 
 
+def test_a_temperature_next_to_zero_is_zero() -> None:
+    made = logits()
+    assert choose(made, [Draw(1e-320, 1.0, 0.9)] * 5) == choose(made, [Draw(1e-5, 1.0, 0.9)] * 5) == made.argmax(-1).tolist()
+
+
 def test_frequencies_are_the_probabilities() -> None:
     made, draws = logits(1), 4000
     random = np.random.default_rng(0)

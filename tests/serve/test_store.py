@@ -89,3 +89,50 @@ def test_windows_are_read_off_the_model() -> None:
 def test_a_model_without_the_attention_interface_is_refused() -> None:
     with pytest.raises(UserError, match="attention interface"):
         Reader(build("bloom", n_head=4, hidden_size=32), 1, CONTEXT)
+
+
+LENGTH_DEPENDENT = {
+    "dynamic": ({"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}, 16),
+    "longrope": (
+        {
+            "rope_type": "longrope",
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0] * 4,
+            "rope_theta": 10000.0,
+            "original_max_position_embeddings": 16,
+            "factor": 4.0,
+        },
+        64,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LENGTH_DEPENDENT)
+def test_angles_that_depend_on_a_neighbours_length_are_refused(kind: str) -> None:
+    rope, longest = LENGTH_DEPENDENT[kind]
+
+    def made() -> torch.nn.Module:
+        return build("llama", rope_parameters=dict(rope), max_position_embeddings=longest)
+
+    with pytest.raises(UserError, match="--context 16"):
+        Reader(made(), 2, 17)
+    tokens = np.random.default_rng(3).integers(3, VOCABULARY, (2, 16)).tolist()
+    found = Reader(made(), 2, 16).read([*tokens[0], *tokens[1][:5]], [Part(0, 0, 16), Part(1, 0, 5)], [15, 20])
+    torch.testing.assert_close(found[0], naive(made(), tokens[0])[-1], rtol=0, atol=1e-9)
+    torch.testing.assert_close(found[1], naive(made(), tokens[1][:5])[-1], rtol=0, atol=1e-9)
+
+
+def test_arranging_slots_anew_keeps_what_is_named_and_stays_in_memory() -> None:
+    random = np.random.default_rng(4)
+    model = build("llama", max_position_embeddings=512)
+    per_token = Reader(build("llama"), 1, 1).store.token_bytes
+    store = (reader := Reader(model, 8, 512, memory=1024 * per_token)).store
+    assert store.slots == store.fitting(1) == 8 and store.fitting(129) == 4 and store.fitting(512) == 2
+    tokens = random.integers(3, VOCABULARY, (8, 20)).tolist()
+    reader.read([t for one in tokens for t in one], [Part(slot, 0, 20) for slot in range(8)], [19])
+    store.arrange(4, 200, [(5, 20), (2, 7)])
+    assert store.nbytes <= 1024 * per_token and (store.slots, store.capacity) == (4, 256)
+    found = reader.read([9, *tokens[2][7:]], [Part(0, 20, 1), Part(1, 7, 13)], [0, 13])
+    alone = build("llama", max_position_embeddings=512)
+    torch.testing.assert_close(found[0], naive(alone, [*tokens[5], 9])[-1], rtol=0, atol=1e-9)
+    torch.testing.assert_close(found[1], naive(alone, tokens[2])[-1], rtol=0, atol=1e-9)

@@ -3,7 +3,7 @@
 One thread owns the model. A pass reads, in one flat row, the next token of every answer that is being written and as many tokens of waiting
 prompts as a pass may hold, so a long prompt does not keep the others waiting. A finished conversation stays in its slot until the slot is
 needed; a request whose prompt begins like any conversation that lies in a slot takes over that part of its keys and values (the next turn
-of a chat, a shared system prompt).
+of a chat, a shared system prompt). Where memory does not hold all that runs, those that came last wait again, and are read again.
 """
 
 import asyncio
@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
+from instil.core.errors import UserError
+from instil.model.head import LOGITS_PER_CHUNK
 from instil.serve.answer import Answer
 from instil.serve.sampling import Draw, choose, named
+from instil.serve.slots import Slots
 from instil.serve.store import Part, Reader
 from instil.serve.values import Busy, Constraint, Piece, TokenInfo, Wanted
 from instil.template.tokenizer import ChatTokenizer
@@ -51,10 +54,16 @@ class Request:
     def prompt(self) -> int:
         return len(self.wanted.prompt)
 
+    @property
+    def echoes(self) -> bool:
+        """Whether its prompt's probabilities are still to be told."""
+        return self.wanted.echo and not self.written
+
 
 class SlotEngine:
-    """An `Engine` (see `values`) over one model, which is the engine's alone from now on. `slots`: answers that are written at a time; `queue`: requests that may wait; `context`:
-    longest prompt and answer together; `timeout`: seconds that a request may take, waiting included."""
+    """An `Engine` (see `values`) over one model, which is the engine's alone from now on. `slots`: answers that are written at a time;
+    `queue`: requests that may wait; `context`: longest prompt and answer together; `timeout`: seconds that a request may take, waiting
+    included; `memory`: bytes for keys and values, which may allow fewer slots, None: no bound; `chunk`: tokens of a pass at most."""
 
     def __init__(
         self,
@@ -66,17 +75,21 @@ class SlotEngine:
         context: int = 4096,
         queue: int = 256,
         timeout: float = 600.0,
+        memory: float | None = None,
         chunk: int | None = None,
     ):
-        self._reader = Reader(model, slots, context)
+        self._reader = Reader(model, slots, context, memory)
+        self._slots = Slots(self._reader.store)
         self._tokenizer, self._stop_ids = tokenizer, frozenset(stop_ids)
         self._context, self._queue, self._timeout = context, queue, timeout
-        self._chunk = chunk or CHUNK.get(self._reader.device.type, CHUNK["cpu"])
-        self._holds: list[list[int]] = [[] for _ in range(slots)]  # tokens whose keys and values lie in each slot
-        self._free = dict.fromkeys(range(slots))  # the first was used longest ago
+        kind = self._reader.device.type
+        self._chunk = chunk or CHUNK.get(kind, CHUNK["cpu"])
+        self._most_named = max(1, LOGITS_PER_CHUNK.get(kind, LOGITS_PER_CHUNK["cpu"]) // self._reader.vocabulary)
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
-        self._counts = dict.fromkeys(("requests", "prompt_tokens", "reused_tokens", "generated_tokens", "passes", "refused", "gone"), 0)
+        self._counts = dict.fromkeys(
+            ("requests", "prompt_tokens", "reused_tokens", "generated_tokens", "passes", "refused", "gone", "put_back"), 0
+        )
         self._change = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="instil-engine", daemon=True)
@@ -91,6 +104,7 @@ class SlotEngine:
                 self._counts["refused"] += 1
                 raise Busy
             self._counts["requests"] += 1
+            self._counts["prompt_tokens"] += made.prompt
             self._waiting.append(made)
             self._change.notify()
         try:
@@ -146,40 +160,62 @@ class SlotEngine:
                     self._change.wait()
                 if self._closing and not (self._waiting or self._running):
                     return
-                self._admit()
-            self._sweep()
             try:
+                self._sweep()
+                self._admit()
+                self._fit()
                 if self._running:
                     self._pass()
             except Exception as error:  # of the model (memory, mostly): the requests end with it, the engine goes on
                 log.exception("a pass failed")
-                for request in list(self._running):
-                    self._leave(request, keep=False)
-                    self._tell([(request, error)])
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Whatever runs ends with `error`; what lies in the slots is not trusted any more."""
+        for request in list(self._running):
+            self._leave(request)
+            self._tell([(request, error)])
+        self._slots.forget()
 
     def _admit(self) -> None:
-        while self._waiting and self._free:
-            request = self._waiting.popleft()
-            if not request.gone:
-                request.slot, request.known = self._place(request)
+        """Those that have waited longest, as long as there are slots and room in them."""
+        while self._waiting and self._finds_slot(self._waiting[0]):  # this thread alone takes from the queue
+            with self._change:
+                request = self._waiting.popleft()
                 self._running.append(request)
+            # The last token is read anew in any case: it predicts.
+            request.slot, request.known = self._slots.take(request.tokens, 0 if request.echoes else len(request.tokens) - 1)
+            if not request.written:
+                self._counts["reused_tokens"] += request.known
 
-    def _place(self, request: Request) -> tuple[int, int]:
-        """A free slot, and how many of the prompt's tokens it holds by now. At least the prompt's last token is read anew: it predicts."""
-        most = 0 if request.wanted.echo else len(request.tokens) - 1
-        common = {slot: min(_common(held, request.tokens), most) for slot, held in enumerate(self._holds)}
-        best = max(common, key=lambda slot: (common[slot], slot in self._free))
-        shared = common[best]
-        # A slot that holds much else which another turn may go on from is copied from, not overwritten.
-        takes = shared and best in self._free and shared >= len(self._holds[best]) // 2
-        slot = best if takes else min(self._free, key=lambda free: bool(self._holds[free]))
-        del self._free[slot]
-        if shared and slot != best:
-            self._reader.store.copy(best, slot, shared)
-        self._holds[slot] = request.tokens[:shared]
-        self._counts["prompt_tokens"] += len(request.tokens)
-        self._counts["reused_tokens"] += shared
-        return slot, shared
+    def _finds_slot(self, request: Request) -> bool:
+        """Whether a slot is free for it now, with room in all; where memory allows, more and shorter slots are made of fewer long ones."""
+        need = _longest([request, *self._running])
+        if self._reader.store.fitting(need) <= len(self._running):
+            return False
+        if not self._slots.free:
+            self._arrange(self._running, need)
+        return True
+
+    def _fit(self) -> None:
+        """Room for what this pass reads. Where there is not enough for all, those that came last go back to the head of the queue."""
+        store = self._reader.store
+        while self._running and store.fitting(_longest(self._running)) < len(self._running):
+            self._put_back(self._running[-1])
+        if self._running and _longest(self._running) > store.capacity:
+            self._arrange(self._running, _longest(self._running))
+
+    def _arrange(self, running: Sequence[Request], need: int) -> None:
+        self._slots.arrange([request.slot for request in running], need)
+        for slot, request in enumerate(running):
+            request.slot = slot
+
+    def _put_back(self, request: Request) -> None:
+        self._leave(request)
+        request.slot, request.known, request.echoed = -1, 0, []
+        with self._change:
+            self._waiting.appendleft(request)
+        self._counts["put_back"] += 1
 
     def _sweep(self) -> None:
         """Let go of those whose client has gone, and end those whose time is up, waiting ones as well."""
@@ -203,7 +239,7 @@ class SlotEngine:
         logits_UV = self._reader.read(tokens, parts, rows)
         self._counts["passes"] += 1
         for request, part in owners:
-            self._holds[request.slot] += request.tokens[request.known : request.known + part.count]
+            self._slots.holds[request.slot] += request.tokens[request.known : request.known + part.count]
             request.known += part.count
         done = [(request, at) for (request, _), at in zip(owners, self._places(owners), strict=True)]
         self._echo(logits_UV, done)
@@ -220,14 +256,19 @@ class SlotEngine:
         tokens: list[int] = []
         rows: list[int] = []
         owners: list[tuple[Request, Part]] = []
-        room = max(self._chunk, 1)
-        for request in sorted(self._running, key=lambda r: r.known < r.prompt and len(r.tokens) - r.known > 1):
-            count = min(len(request.tokens) - request.known, room)
-            if count <= 0:
+        writing = sum(len(r.tokens) - r.known == 1 for r in self._running)
+        room = max(self._chunk - writing, self._chunk // 2, 1)  # for prompts: all that write go on, and some prompt does
+        named = self._most_named
+        for request in sorted(self._running, key=lambda r: len(r.tokens) - r.known > 1):
+            count = len(request.tokens) - request.known
+            if count > 1:
+                count = min(count, room, named if request.echoes else room)
+                room -= count
+                named -= count if request.echoes else 0
+            if not count:
                 continue
-            room -= count
             part = Part(request.slot, request.known, count)
-            if request.wanted.echo and request.known < request.prompt:
+            if request.echoes and request.known < request.prompt:
                 rows += range(len(tokens), len(tokens) + count)
             elif request.known + count == len(request.tokens):
                 rows.append(len(tokens) + count - 1)
@@ -241,7 +282,7 @@ class SlotEngine:
         """Where in the pass's logits each part's lie; `request.known` already counts the part."""
         places, first = [], 0
         for request, part in owners:
-            echoes = request.wanted.echo and part.start < request.prompt
+            echoes = request.echoes and part.start < request.prompt
             count = part.count if echoes else int(request.known == len(request.tokens))
             places.append(range(first, first + count))
             first += count
@@ -251,7 +292,7 @@ class SlotEngine:
         """Log-probabilities of prompt tokens whose predecessors were read."""
         for request, at in done:
             start = request.known - len(at)
-            if not request.wanted.echo or not at or start >= request.prompt:
+            if not request.echoes or not at or start >= request.prompt:
                 continue
             if start == 0:
                 request.echoed.append(TokenInfo(request.tokens[0], in_prompt=True))
@@ -264,45 +305,62 @@ class SlotEngine:
 
     def _write(self, logits_UV: Tensor, writing: Sequence[tuple[Request, int]]) -> list[Request]:
         """Draw a token for each; returns those that have something to tell."""
-        logits_BV = logits_UV[[at for _, at in writing]]
-        draws = [self._draw(request) for request, _ in writing]
-        tokens = choose(logits_BV, draws)
-        wishes = [(row, request.wanted.logprobs) for row, (request, _) in enumerate(writing) if request.wanted.logprobs is not None]
+        found = [(request, at, self._draw(request)) for request, at in writing]
+        ready = [(request, at, draw) for request, at, draw in found if draw is not None]
+        if not ready:
+            return []
+        logits_BV = logits_UV[[at for _, at, _ in ready]]
+        tokens = choose(logits_BV, [draw for _, _, draw in ready])
+        wishes = [(row, request.wanted.logprobs) for row, (request, _, _) in enumerate(ready) if request.wanted.logprobs is not None]
         infos = [TokenInfo(token) for token in tokens]
         if wishes:
             some = [row for row, _ in wishes]
-            found = named(logits_BV[some], [tokens[row] for row in some], max(count for _, count in wishes))
-            for (row, count), (own, top) in zip(wishes, found, strict=True):
+            named_K = named(logits_BV[some], [tokens[row] for row in some], max(count for _, count in wishes))
+            for (row, count), (own, top) in zip(wishes, named_K, strict=True):
                 infos[row] = TokenInfo(tokens[row], own, top[:count])
-        for (request, _), info in zip(writing, infos, strict=True):
-            self._take(request, info)
-        return [request for request, _ in writing]
+        return [request for (request, _, _), info in zip(ready, infos, strict=True) if self._take(request, info)]
 
-    def _draw(self, request: Request) -> Draw:
-        wanted = request.wanted
-        allowed = request.constraint.allowed() if request.constraint else None
+    def _draw(self, request: Request) -> Draw | None:
+        """How to draw its next token; None where its constraint fails, which ends this request and no other."""
+        wanted, allowed = request.wanted, None
+        if request.constraint:
+            try:
+                allowed = request.constraint.allowed()
+            except Exception as error:
+                self._refuse(request, error)
+                return None
         return Draw(wanted.temperature, wanted.top_p, request.random.random() if wanted.temperature else 0.0, allowed)
 
-    def _take(self, request: Request, info: TokenInfo) -> None:
+    def _refuse(self, request: Request, error: Exception) -> None:
+        log.warning("a constraint failed: %s", error)
+        self._leave(request)
+        self._tell([(request, UserError(f"the answer cannot be kept to what was asked for: {error}"))])
+
+    def _take(self, request: Request, info: TokenInfo) -> bool:
+        """Whether the request goes on, or ends, with this token; False: its constraint has failed."""
         if request.limit == 0:  # only the prompt was asked about
             request.answer.end("length")
-            return
+            return True
         request.written += 1
         self._counts["generated_tokens"] += 1
         request.answer.take(info)
         if request.answer.finish:
-            return
+            return True
         request.tokens.append(info.id)
         if request.constraint:
-            request.constraint.accept(info.id)
+            try:
+                request.constraint.accept(info.id)
+            except Exception as error:
+                self._refuse(request, error)
+                return False
         if request.written == request.limit:
             request.answer.end("length")
+        return True
 
-    def _leave(self, request: Request, keep: bool = True) -> None:
-        if not keep:
-            self._holds[request.slot] = []
+    def _leave(self, request: Request) -> None:
         with self._change:
-            self._free[request.slot] = None
+            if request.slot >= 0:
+                self._slots.give(request.slot)
             self._running.remove(request)
 
     def _tell(self, news: Sequence[tuple[Request, Piece | Exception | None]]) -> None:
@@ -328,9 +386,5 @@ def _deliver(pieces: Sequence[tuple[Request, Piece | Exception]]) -> None:
         request.pieces.put_nowait(piece)
 
 
-def _common(one: Sequence[int], two: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
-    size = min(len(one), len(two))
-    if one[:size] == two[:size]:
-        return size
-    return next(i for i in range(size) if one[i] != two[i])
+def _longest(requests: Sequence[Request]) -> int:
+    return max(len(request.tokens) for request in requests)

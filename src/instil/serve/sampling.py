@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+COLDEST = 1e-6
+"""A temperature at which no other token than the likeliest is ever drawn; logits divided by much less are infinite."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -24,7 +27,7 @@ def choose(logits_BV: Tensor, draws: Sequence[Draw]) -> list[int]:
     if any(draw.allowed is not None for draw in draws):
         logits_BV = _constrained(logits_BV, draws)
     tokens = logits_BV.argmax(-1).tolist()
-    warm = [row for row, draw in enumerate(draws) if draw.temperature > 0]
+    warm = [row for row, draw in enumerate(draws) if draw.temperature > COLDEST]
     if warm:
         for row, token in zip(warm, _drawn(logits_BV[warm], [draws[row] for row in warm]), strict=True):
             tokens[row] = token

@@ -8,7 +8,7 @@ H: heads, K: heads of keys and values, D, E: their widths.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from instil.model.head import head_of, splits
 
 NAME = "instil_slots"
 LEAST = 128
-"""A slot's capacity to begin with; it doubles."""
+"""A slot's capacity in tokens to begin with; it doubles."""
 SPARSE = 2
 """Slots between the first and the last that write are read where they lie, unless there are so many times as many as write."""
 
@@ -37,30 +37,56 @@ class Part:
 
 
 class Store:
-    """The slots' keys and values, layer by layer. `windows`: how far back each layer sees, None: all the way."""
+    """The slots' keys and values, layer by layer, in at most `memory` bytes (None: as many as it takes). All slots have one `capacity` in
+    tokens, so it is many slots or long ones: `arrange` changes over. `windows`: how far back each layer sees, None: all the way."""
 
-    def __init__(self, slots: int, context: int):
-        self.slots, self.context = slots, context
+    def __init__(self, most: int, context: int, memory: float | None = None):
+        self.most, self.context, self.memory = most, context, memory
+        self.slots, self.capacity = 1, self.room(2)  # for the probe
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
         self.windows: dict[int, int | None] = {}
+        self.token_bytes = 0
 
     @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for held in (self.keys, self.values) for t in held.values())
 
-    def layer(self, index: int, key: Tensor, value: Tensor, need: int) -> tuple[Tensor, Tensor]:
-        """[S, K, C, D] and [S, K, C, E] of a layer, with room for `need` tokens."""
-        for held, like in ((self.keys, key), (self.values, value)):
-            old = held.get(index)
-            if old is None or old.shape[2] < need:
-                room = LEAST if old is None else old.shape[2]
-                while room < need:
-                    room *= 2
-                new = like.new_zeros(self.slots, like.shape[1], min(room, max(self.context, need)), like.shape[3])
-                if old is not None:
-                    new[:, :, : old.shape[2]] = old
+    def room(self, need: int) -> int:
+        """The capacity that slots get where one holds `need` tokens."""
+        room = LEAST
+        while room < need:
+            room *= 2
+        return min(room, max(self.context, need))
+
+    def fitting(self, need: int) -> int:
+        """How many slots there can be where one holds `need` tokens."""
+        if self.memory is None or not self.token_bytes:
+            return self.most
+        return min(self.most, int(self.memory // (self.token_bytes * self.room(need))))
+
+    @torch.inference_mode()
+    def arrange(self, slots: int, need: int, sources: Sequence[tuple[int, int]]) -> None:
+        """`slots` slots with room for `need` tokens; slot i takes over the first tokens of one of now: sources[i] = (slot, tokens)."""
+        capacity = self.room(need)
+        for held in (self.keys, self.values):
+            for index, old in held.items():  # a layer at a time, so the old and the new do not both lie there
+                new = old.new_zeros(slots, old.shape[1], capacity, old.shape[3])
+                for slot, (source, tokens) in enumerate(sources):
+                    new[slot, :, :tokens] = old[source, :, :tokens]
                 held[index] = new
+        self.slots, self.capacity = slots, capacity
+
+    def clear(self) -> None:
+        """Forget everything, also what is half arranged."""
+        self.keys.clear()
+        self.values.clear()
+
+    def layer(self, index: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """[S, K, C, D] and [S, K, C, E] of a layer."""
+        if index not in self.keys:
+            self.keys[index] = key.new_zeros(self.slots, key.shape[1], self.capacity, key.shape[3])
+            self.values[index] = value.new_zeros(self.slots, value.shape[1], self.capacity, value.shape[3])
         return self.keys[index], self.values[index]
 
     @torch.inference_mode()
@@ -165,7 +191,7 @@ def attend(
     store, layer = reading.store, int(getattr(module, "layer_idx", -1))
     if layer not in store.windows:
         store.windows[layer] = attention_mask.window(store.context, query.device) if attention_mask is not None else sliding_window
-    keys, values = store.layer(layer, key, value, reading.need)
+    keys, values = store.layer(layer, key, value)
     keys[reading.slot_T, :, reading.position_T] = key[0].transpose(0, 1)
     values[reading.slot_T, :, reading.position_T] = value[0].transpose(0, 1)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -242,18 +268,30 @@ AttentionMaskInterface.register(NAME, read_mask)
 
 
 class Reader:
-    """A model that reads rows into a store. Raises UserError where the architecture does not use transformers' attention interface, or
-    attends in a way that slots cannot honour."""
+    """A model that reads rows into a store. Raises UserError where the architecture does not use transformers' attention interface, attends
+    in a way that slots cannot honour, or where not one conversation of `context` tokens fits in `memory` bytes."""
 
-    def __init__(self, model: nn.Module, slots: int, context: int):
+    def __init__(self, model: nn.Module, slots: int, context: int, memory: float | None = None):
         self.model, self.inner = model.eval(), base_model_of(model)
         if not self.inner._can_set_attn_implementation() or getattr(self.inner, "_is_stateful", False):
             raise UserError(f"{type(self.inner).__name__} does not use transformers' attention interface, so `instil serve` cannot run it")
+        if (steady := steady_context(self.inner)) is not None and context > steady:
+            raise UserError(
+                f"{type(self.inner).__name__} turns all positions another way once a conversation is longer than {steady:,} tokens, its "
+                f"neighbours in a batch as well: serve it with --context {steady}"
+            )
         self.device = self.inner.device
         self.splits, self.head = splits(model), head_of(model)
-        self.store = Store(slots, context)
+        self.store = Store(slots, context, memory)
         self.inner.set_attn_implementation(NAME)
         self._probe()
+        self.store.token_bytes = self.store.nbytes // self.store.capacity
+        if not self.store.fitting(context):
+            most = int((memory or 0) // self.store.token_bytes)
+            raise UserError(
+                f"memory holds {most:,} tokens' keys and values, a conversation may take {context:,}: serve with --context {most}"
+            )
+        self.store.arrange(self.store.fitting(1), 1, ())
 
     @property
     def vocabulary(self) -> int:
@@ -262,6 +300,8 @@ class Reader:
     def read(self, tokens: Sequence[int], parts: Sequence[Part], rows: Sequence[int]) -> Tensor:
         """Logits [U, V] at the row's places `rows`, after `tokens` [T] of `parts` were read into their slots."""
         reading = Reading(self.store, parts, self.device)
+        if reading.need > self.store.capacity:
+            self.store.arrange(self.store.slots, reading.need, [(slot, self.store.capacity) for slot in range(self.store.slots)])
         ids_1T = torch.tensor([list(tokens)], device=self.device)
         # The mask of ones says that this is no batch of packed sequences, which transformers would read off the positions.
         inputs = {
@@ -284,3 +324,20 @@ class Reader:
         reading = Reading(self.store, (Part(0, 0, 2),), self.device)
         with torch.inference_mode():
             self.inner(input_ids=ids_1T, use_cache=False, reading=reading)
+
+
+def steady_context(model: nn.Module) -> int | None:
+    """Tokens up to which a position's angle does not depend on how long the longest sequence of a batch is; None: it never does. Beyond it,
+    rotary embeddings of the kinds "dynamic" and "longrope" change for the whole batch."""
+    found = []
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        if kinds is None:
+            continue
+        for layer, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
+            given: Any = module.config.rope_parameters
+            if kind == "longrope":
+                found.append(int((given[layer] if layer is not None else given)["original_max_position_embeddings"]))
+            elif "dynamic" in kind:
+                found.append(int(cast(Any, module).original_max_seq_len))
+    return min(found, default=None)

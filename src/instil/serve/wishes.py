@@ -53,6 +53,8 @@ def text_prompt(served: Served, prompt: str | list[int]) -> list[int]:
             raise Problem(400, f"prompt: there is no token {wrong}, the vocabulary has {served.tokenizer.vocab_size:,}", "prompt")
         tokens = prompt
     else:
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise Problem(400, "prompt: it holds half a character (a lone surrogate), which no tokenizer can spell", "prompt")
         bos = served.tokenizer.id_of(served.tokenizer.special.get("bos_token")) if served.tokenizer.wants_bos else None
         tokens = [*([bos] if bos is not None else []), *served.tokenizer.encode(prompt)]
     if not tokens:

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from instil.serve.engine import SlotEngine
 from instil.serve.page_routes import page_routes
 from instil.serve.values import Served
 from instil.stages.talk import Assistant, load, load_base_alone, model_folder
+from instil.train.memory import device_of_run, free_memory
 
 Say = Callable[[str], None]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 LONGEST = 32_768
 """Context where neither the model nor `--context` sets a lower one: what one conversation may take of memory."""
+
+MEMORY = 0.5
+"""The share of the free memory that conversations may take: passes need some, and so do other programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,10 @@ def serve(path: str, how: Serving, say: Say) -> None:
     check_host(how)
     listening = listen(how)
     try:
-        models = load_models(path, how)
+        # In a thread that ends: the team of OpenMP threads that this one would keep makes the engine's share its cores, idle as it is, and
+        # the engine is then slower by a third.
+        with ThreadPoolExecutor(1) as loading:
+            models = loading.submit(load_models, path, how).result()
         engines = [served.engine for served in models if isinstance(served.engine, SlotEngine)]
 
         def close() -> None:
@@ -89,10 +97,12 @@ def load_models(path: str, how: Serving) -> list[Served]:
     """The model and, for a run, the base that it was tuned from as NAME-base."""
     assistant = load(path, trust_remote_code=how.trust_remote_code)
     name = name_of(path)
-    models = [served_by(name, assistant, how)]
+    loaded = {name: assistant}
     if how.base and (base := load_base_alone(path, trust_remote_code=how.trust_remote_code)) is not None:
-        models.append(served_by(f"{name}-base", base, how))
-    return models
+        loaded[f"{name}-base"] = base
+    free = free_memory(device_of_run())
+    memory = None if free is None else MEMORY * free / len(loaded)
+    return [served_by(id, one, how, memory) for id, one in loaded.items()]
 
 
 def name_of(path: str) -> str:
@@ -110,14 +120,24 @@ def votes_file(path: str) -> Path:
     return folder / "votes.jsonl" if (folder / "recipe.yaml").exists() else Path("votes.jsonl")
 
 
-def served_by(name: str, assistant: Assistant, how: Serving) -> Served:
-    """An engine around a loaded model. Raises UserError for a context that the model does not have."""
+def served_by(name: str, assistant: Assistant, how: Serving, memory: float | None = None) -> Served:
+    """An engine around a loaded model, with `memory` bytes for keys and values. Raises UserError for a context that the model or the memory
+    does not have."""
     most = assistant.context or LONGEST
     if how.context is not None and how.context > most:
         raise UserError(f"--context {how.context:,}: {name} takes {most:,} tokens at most")
     context = how.context or min(most, LONGEST)
     stops = assistant.contract.stop_ids if assistant.contract else assistant.tokenizer.eos_ids
-    engine = SlotEngine(assistant.model, assistant.tokenizer, stops, slots=how.slots, context=context, queue=how.queue, timeout=how.timeout)
+    engine = SlotEngine(
+        assistant.model,
+        assistant.tokenizer,
+        stops,
+        slots=how.slots,
+        context=context,
+        queue=how.queue,
+        timeout=how.timeout,
+        memory=memory,
+    )
     return Served(name, assistant.contract, assistant.tokenizer, context, engine)
 
 
