@@ -12,6 +12,7 @@ import pytest
 from instil.core.values import Message
 from instil.serve.app import make_app
 from instil.serve.page_routes import SCRIPTS, page_routes
+from instil.serve.page_tokens import answer_of
 from instil.serve.values import Served
 from tests.fakes import BOS, EOS
 from tests.serve.scripted import SURE, scripted
@@ -134,6 +135,17 @@ def test_probabilities_of_a_real_model_are_what_the_api_says(client: httpx2.Clie
     likeliest = [max(top.values()) for top in said["top_logprobs"][len(prompt) :]]
     assert [t["alternatives"][0]["probability"] for t in found] == pytest.approx([math.exp(p) for p in likeliest], abs=1e-6)
     assert {len(t["alternatives"]) for t in found} == {3}
+
+
+def test_the_end_of_an_answer_is_the_one_that_was_taught() -> None:
+    """ChatML on this tokenizer knows two ends: its own, and the tokenizer's EOS."""
+    one = served("chatml", template=None, choice="chatml")
+    one.engine.close()
+    assert one.contract is not None and len(one.stop_ids) == 2
+    talk = [Message(role="user", content="Hi")]
+    ids = answer_of(one, talk, "yes", ended=True)
+    assert one.tokenizer.decode(ids) == "yes<|im_end|>"
+    assert one.tokenizer.decode(answer_of(one, talk, "yes", ended=False)) == "yes"
 
 
 def test_a_blind_pair_tells_no_name_before_the_vote(client: httpx2.Client, votes: Path) -> None:

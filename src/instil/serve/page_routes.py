@@ -131,7 +131,7 @@ async def _tokens(desk: _Desk, request: Request) -> Response:
 async def _probabilities(desk: _Desk, request: Request) -> Response:
     asked = await body_of(request, AskedProbabilities)
     served = desk.served(asked.model)
-    answer = answer_of(served, asked.answer, asked.ended)
+    answer = answer_of(served, asked.conversation, asked.answer, asked.ended)
     return reply({"tokens": await scored(served, prompt_of(served, asked.turns), answer, asked.alternatives)})
 
 
