@@ -335,7 +335,7 @@ def steady_context(model: nn.Module) -> int | None:
         if kinds is None:
             continue
         for layer, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
-            given: Any = module.config.rope_parameters
+            given = cast(Any, module).config.rope_parameters
             if kind == "longrope":
                 found.append(int((given[layer] if layer is not None else given)["original_max_position_embeddings"]))
             elif "dynamic" in kind:
