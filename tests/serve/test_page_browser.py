@@ -38,8 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("page")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def address(models: list[Served], folder: Path) -> Iterator[str]:
+    """A port of its own for each test, so that the browser has kept nothing for it."""
     with listening(make_app(models, extra_routes=page_routes(models, folder / "votes.jsonl"))) as url:
         yield url
 
@@ -56,8 +57,6 @@ def tab(browsing: Tab, address: str) -> Iterator[Tab]:
     browsing.errors.clear()
     browsing.requests.clear()
     browsing.look(1280, 900)
-    browsing.open("about:blank")  # the page that is left keeps its conversation once more
-    browsing.call("Storage.clearDataForOrigin", origin=address, storageTypes="local_storage")
     fresh(browsing, address)
     yield browsing
     assert not browsing.errors
@@ -240,6 +239,56 @@ def test_a_phone_a_keyboard_and_both_schemes(tab: Tab) -> None:
     assert sum(map(int, dark[4:-1].split(","))) < 150 and sum(map(int, light[4:-1].split(","))) > 700
     named = "e => e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim()"
     assert tab.run(f"[...document.querySelectorAll('button, input, select, textarea')].filter(e => !({named})(e)).map(e => e.id)") == []
+
+
+FAINT = """(() => {
+  const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d", {willReadFrequently: true});
+  const paint = (colour) => { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); };
+  const light = () => [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const told = [...document.body.querySelectorAll("*")].filter((e) => e.checkVisibility() && !e.disabled && !e.closest(".hidden, .skip")
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+  return told.map((e) => {
+    const chain = [];
+    for (let up = e; up; up = up.parentElement) chain.unshift(getComputedStyle(up).backgroundColor);
+    paint("#fff");
+    chain.forEach(paint);
+    const ground = light();
+    paint(getComputedStyle(e).color);
+    const pair = [ground, light()].sort((a, b) => b - a);
+    return [(pair[0] + 0.05) / (pair[1] + 0.05), e.className || e.tagName, e.textContent.slice(0, 30)];
+  }).filter(([ratio]) => ratio < 4.5);
+})()"""
+"""Texts whose contrast is below WCAG's AA (4.5), as (ratio, what, text)."""
+
+
+def test_every_text_can_be_read(tab: Tab) -> None:
+    ask(tab, "code")
+    answered(tab)
+    for name in ("Tokens sent", "Probabilities", "Edit your question and ask again"):
+        click(tab, name)
+    tab.until("!!document.querySelector('button.token.unlikely') && document.querySelectorAll('.panel').length === 2")
+    tab.run("document.querySelector('button.token').click()")
+    assert tab.run(FAINT) == []
+    click(tab, "Use dark colours")
+    assert tab.run(FAINT) == []
+    tab.run("document.querySelector('h1').style.color = 'grey'; document.querySelector('h1').style.background = 'dimgrey'")
+    assert [what for _, what, _ in tab.run(FAINT)] == ["H1"]  # it would have been seen
+
+
+def test_a_pair_that_was_stopped_has_no_vote(tab: Tab, models: list[Served]) -> None:
+    left = engine(models, 0).left
+    choose(tab, "mode", "blind")
+    ask(tab, "count")
+    tab.until("[...document.querySelectorAll('.text')].some(t => t.textContent.includes('12 13'))")
+    click(tab, "Stop")
+    answered(tab)
+    assert "Stopped." in talk(tab) and not tab.run("!!document.querySelector('.vote')") and "tuned" not in talk(tab)
+    tab.run("new Promise(done => setTimeout(done, 100))")
+    assert engine(models, 0).left == left + 1
+    ask(tab, "Which?")
+    answered(tab, 2)
+    tab.until("!!document.querySelector('.vote')")
 
 
 def test_the_key_is_asked_for_and_then_used(browsing: Tab, models: list[Served], folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from instil.core.values import Message
 from instil.serve.app import make_app
 from instil.serve.page_routes import SCRIPTS, page_routes
+from instil.serve.page_tokens import answer_of
 from instil.serve.values import Served
 from tests.fakes import BOS, EOS
 from tests.serve.scripted import SURE, scripted
@@ -123,16 +124,28 @@ def test_probabilities_are_those_of_the_answer(client: httpx2.Client) -> None:
     assert all(t["alternatives"][0]["id"] == t["id"] for t in found)
 
 
-def test_probabilities_of_a_real_model_are_what_the_api_says(client: httpx2.Client) -> None:
+def test_probabilities_of_a_real_model_are_what_the_api_says(client: httpx2.Client, models: list[Served]) -> None:
+    answer = [*models[3].tokenizer.encode("the end of it"), models[3].stop_ids[0]]
     prompt = [t["id"] for t in ask(client, "tokens", model="real").json()["tokens"]]
-    asked = {"model": "real", "prompt": prompt, "max_tokens": 6, "temperature": 0, "logprobs": 3}
-    said = client.post("/v1/completions", json=asked).json()["choices"][0]
-    if said["finish_reason"] != "length" or "\ufffd" in said["text"]:
-        pytest.skip("the random model ended early or wrote half characters")
-    found = ask(client, "probabilities", model="real", answer=said["text"], ended=False, alternatives=3).json()["tokens"]
-    expected = [math.exp(p) for p in said["logprobs"]["token_logprobs"]]
-    assert len(found) == len(expected) and found[0]["probability"] == pytest.approx(expected[0], abs=1e-5)
-    assert len(found[0]["alternatives"]) == 3
+    asked = {"model": "real", "prompt": [*prompt, *answer], "max_tokens": 0, "echo": True, "logprobs": 3}
+    said = client.post("/v1/completions", json=asked).json()["choices"][0]["logprobs"]
+    found = ask(client, "probabilities", model="real", answer="the end of it", alternatives=3).json()["tokens"]
+    assert [t["id"] for t in found] == answer
+    assert [t["probability"] for t in found] == pytest.approx([math.exp(p) for p in said["token_logprobs"][len(prompt) :]], abs=1e-6)
+    likeliest = [max(top.values()) for top in said["top_logprobs"][len(prompt) :]]
+    assert [t["alternatives"][0]["probability"] for t in found] == pytest.approx([math.exp(p) for p in likeliest], abs=1e-6)
+    assert {len(t["alternatives"]) for t in found} == {3}
+
+
+def test_the_end_of_an_answer_is_the_one_that_was_taught() -> None:
+    """ChatML on this tokenizer knows two ends: its own, and the tokenizer's EOS."""
+    one = served("chatml", template=None, choice="chatml")
+    one.engine.close()
+    assert one.contract is not None and len(one.stop_ids) == 2
+    talk = [Message(role="user", content="Hi")]
+    ids = answer_of(one, talk, "yes", ended=True)
+    assert one.tokenizer.decode(ids) == "yes<|im_end|>"
+    assert one.tokenizer.decode(answer_of(one, talk, "yes", ended=False)) == "yes"
 
 
 def test_a_blind_pair_tells_no_name_before_the_vote(client: httpx2.Client, votes: Path) -> None:

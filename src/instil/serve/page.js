@@ -181,9 +181,11 @@ function grow(here, turn, side) {
   }
 }
 
+const atEnd = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+
 function draw() {
   const log = at("talk");
-  const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
+  const follows = atEnd(log);
   for (const name of due) {
     const [id, side] = name.split(".");
     const body = at(`text-${name}`);
@@ -200,8 +202,10 @@ function show() {
   modes();
   const log = at("talk");
   const focused = document.activeElement?.dataset?.name;
+  const follows = atEnd(log);
   log.replaceChildren(...(talk.turns.length ? talk.turns.map(turnView) : [welcome()]));
   if (focused) document.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
+  if (follows) log.scrollTop = log.scrollHeight;
   at("send").hidden = Boolean(running);
   at("stop").hidden = !running;
   if (at("system").value !== talk.system) at("system").value = talk.system;

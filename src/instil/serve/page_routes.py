@@ -4,6 +4,7 @@ Everything that the page is made of comes from this package; a content security 
 is answered to the page itself alone: same origin, the server's key where there is one, and on the loopback address a name of this machine.
 """
 
+import logging
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from instil.serve.problems import Problem, as_json, reply
 from instil.serve.values import Busy, Served, Wanted
 from instil.serve.votes import Said, judged_row, save_vote
 
+log = logging.getLogger(__name__)
 SCRIPTS = ("page.js", "page_show.js", "page_store.js", "page_wire.js")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -131,7 +133,7 @@ async def _tokens(desk: _Desk, request: Request) -> Response:
 async def _probabilities(desk: _Desk, request: Request) -> Response:
     asked = await body_of(request, AskedProbabilities)
     served = desk.served(asked.model)
-    answer = answer_of(served, asked.answer, asked.ended)
+    answer = answer_of(served, asked.conversation, asked.answer, asked.ended)
     return reply({"tokens": await scored(served, prompt_of(served, asked.turns), answer, asked.alternatives)})
 
 
@@ -155,6 +157,10 @@ async def _blind_lines(desk: _Desk, asked: AskedBlind, sides: Sequence[Served], 
                 yield _line({"side": side, "text": piece.text})
     except Busy:
         yield _line({"error": BUSY})
+        return
+    except Exception:
+        log.exception("a blind pair failed")
+        yield _line({"error": "the server made a mistake; its log says more"})
         return
     answers = Said(sides[0].id, texts[0]), Said(sides[1].id, texts[1])
     pair = desk.waiting.add(Pair(asked.conversation, answers, asked.sampled))

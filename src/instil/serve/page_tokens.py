@@ -9,7 +9,7 @@ from instil.core.errors import Refused
 from instil.core.values import Message
 from instil.serve.values import Served, TokenInfo, Wanted
 from instil.serve.wishes import chat_prompt, text_prompt
-from instil.template.contract import check_controls, check_forged
+from instil.template.contract import Contract, check_controls, check_forged
 
 TokenShown = dict[str, Any]
 
@@ -24,16 +24,24 @@ def prompt_of(served: Served, turns: list[dict[str, Any]]) -> list[int]:
     return ids
 
 
-def answer_of(served: Served, text: str, ended: bool) -> list[int]:
-    """The tokens of an answer, and the one that ends it where it `ended`. Raises Refused where its text would become a control token."""
+def answer_of(served: Served, conversation: Sequence[Message], text: str, ended: bool) -> list[int]:
+    """The tokens of an answer to a conversation, and the one that ends it where it `ended`. Raises Refused where its text would become a
+    control token."""
     contract = served.contract
     if contract is None:
         return served.tokenizer.encode(text)
-    check_controls(contract, [Message(role="assistant", content=text)])
+    answer = Message(role="assistant", content=text)
+    check_controls(contract, [answer])
     written = contract.written(text, "assistant")
     ids = contract.encode([written])[0]
     check_forged(contract, written, ids, "the answer")
-    return [*ids, *contract.stop_ids[:1]] if ended else ids
+    return [*ids, *_ending(contract, [*conversation, answer])] if ended else ids
+
+
+def _ending(contract: Contract, conversation: Sequence[Message]) -> list[int]:
+    """The stop token that the template writes behind a conversation: of several that a model knows, the one that it was taught."""
+    whole = contract.encode([contract.render(conversation)])[0]
+    return next(([token] for token in reversed(whole) if token in contract.stop_ids), [])
 
 
 def shown_tokens(served: Served, ids: Sequence[int]) -> list[TokenShown]:
