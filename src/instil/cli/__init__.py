@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "Say whether tuning worked: a run against its base model, with intervals; or any model on a file.",
     "compare": "Say which of two runs answers better, on the same prompts.",
     "release": "Export a tuned model (Hugging Face, GGUF, Ollama, LM Studio) and prove that each export answers as it does.",
+    "serve": "Serve a run or a model to OpenAI's clients, with the prompts that were trained, and a page to chat on.",
     "chat": "Talk to a run or a model in the terminal.",
 }
 

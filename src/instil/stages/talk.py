@@ -21,11 +21,11 @@ from instil.model.resolve import context_length_of, folder_of, resolve_tokenizer
 from instil.template.contract import Contract, make_contract
 from instil.template.render import as_dict
 from instil.template.saved import read_contract
+from instil.template.spelling import Spelling
 from instil.template.tokenizer import ChatTokenizer, read_resolved
 from instil.train.memory import device_of_run
 
 Answer = Generator[str, None, str]
-WINDOW = 16  # tokens: decoding everything for every token would be quadratic
 
 
 @dataclass(frozen=True)
@@ -108,37 +108,17 @@ def _read(messages: Sequence[Message | Mapping[str, Any]]) -> tuple[Message, ...
 
 
 def _spell(drawn: Iterator[int], prompt: Sequence[int], stops: Collection[int], tokenizer: ChatTokenizer) -> Answer:
-    """The text of the tokens `drawn` behind `prompt`.
-
-    Every piece is what a token adds to the text of the tokens before it. A short window of those is enough, if it begins with a whole
-    character.
-    """
-    window, shown = _window(list(prompt), tokenizer)
-    text = shown
+    """The text of the tokens `drawn` behind `prompt`, and how they ended."""
+    spelling, end = Spelling(prompt, tokenizer), "length"
     for token in drawn:
         if token in stops:
             end = "stop"
             break
-        window.append(token)
-        text = tokenizer.decode(window)
-        if not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            window, shown = _window(window, tokenizer)
-            text = shown
-    else:
-        end = "length"
-    if text != shown:
-        yield text[len(shown) :]
+        if piece := spelling.push(token):
+            yield piece
+    if rest := spelling.rest():
+        yield rest
     return end
-
-
-def _window(ids: list[int], tokenizer: ChatTokenizer) -> tuple[list[int], str]:
-    """The last few of `ids`, more where those are not whole characters, and their text."""
-    if len(ids) > 2 * WINDOW:
-        text = tokenizer.decode(ids[-WINDOW:])
-        if "\ufffd" not in text:
-            return ids[-WINDOW:], text
-    return ids, tokenizer.decode(ids)
 
 
 def load(path: str | Path, *, sampling: Sampling | None = None, trust_remote_code: bool = False) -> Assistant:
@@ -160,6 +140,14 @@ def load(path: str | Path, *, sampling: Sampling | None = None, trust_remote_cod
         context = context_length_of(folder)
         load_base = functools.cache(lambda: _base(base["model"], contract, device, chosen, trust_remote_code))
     return Assistant(model.eval(), contract.tokenizer, contract, context, load_base, base["method"] == "lora", chosen)
+
+
+def load_base_alone(path: str | Path, *, trust_remote_code: bool = False) -> Assistant | None:
+    """The base model that a run was tuned from, under the run's contract and with weights of its own; None where `path` is no run."""
+    folder = model_folder(Path(path))
+    if folder is None or not (folder / "instil.json").exists() or not (folder / "base.json").exists():
+        return None
+    return _base(read_json(folder / "base.json")["model"], read_contract(folder), device_of_run(), Sampling(), trust_remote_code)
 
 
 def _base(name: str, contract: Contract, device: torch.device, sampling: Sampling, trust_remote_code: bool) -> Assistant:

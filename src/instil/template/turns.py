@@ -50,12 +50,12 @@ def turns_of(conversation: Conversation, contract: Contract, allow: frozenset[st
         raise Refused("no_answer", "no assistant turn to train")
     if "control_token" not in allow:
         check_controls(contract, conversation.messages, conversation.tools)
-    _check_shown(conversation, contract)
+    check_shown(conversation, contract)
     return [turn_at(conversation, i, contract, allow) for i in trained]
 
 
-def _check_shown(conversation: Conversation, contract: Contract) -> None:
-    """Refuse what the template would drop in silence."""
+def check_shown(conversation: Conversation, contract: Contract) -> None:
+    """Raise Refused("template_error") for what the template would drop in silence."""
     present = {m.role for m in conversation.messages}
     if any(m.tool_calls for m in conversation.messages):
         present.add("tool_calls")
