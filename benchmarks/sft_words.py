@@ -1,0 +1,2 @@
+def write_page(known): pass
+def table(known): return ""
