@@ -1,14 +1,14 @@
 """Supervised fine-tuning on a CPU beside TRL and plain transformers: `python benchmarks/sft_cpu.py [--data alpaca ...] [--json]`.
 
-A random Llama of 25M parameters with 16,384 tokens, real rows (see `sft_data.py`), the same steps for everybody, each contender in a process
-of its own (see `sft_peers.py`), one after the other. Asserted: wherever the steps are the same, loss and gradient norm of every step agree.
+A random Llama of 25M parameters with 16,384 tokens, real rows (see `sft_data.py`), the same steps for everybody, each contender in a
+process of its own (see `sft_peers.py`), one after the other. Asserted: wherever steps are the same, so are loss and gradient norm.
 `ratio_best`: instil's examples/s over those of TRL's fastest setting, padding to packing, in the same precision. Peers run with PyTorch's
 own attention for CPUs. The first step of a process is reported apart (kernels are made in it) and is in no rate.
-Needs the PyPI package `trl` and the rows in ../shared/data. Results go to results/sft_cpu.json, the table and the picture to docs.
+Needs the PyPI package `trl` (`pip install trl`; in an environment of its own, with the same torch: `--peer-python`) and the rows in
+../shared/data (`--shared`). Results go to results/sft_cpu.json, the table and the picture to docs.
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import pickle
@@ -46,16 +46,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="contenders (default: all)")
     parser.add_argument("--shared", type=Folder, default=sft_data.SHARED, help="where the rows lie")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=2, help="every contender runs so often, in turn; medians over all its steps count")
+    parser.add_argument("--work", type=Folder, help="keep model, rows and caches in this folder, for further calls")
+    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has trl (default: this one)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"sets": {}}
     with tempfile.TemporaryDirectory() as temporary:
-        work = Folder(temporary)
-        sft_data.write_base(work / "base", arguments.shared)
+        work = arguments.work or Folder(temporary)
+        if not (work / "base" / "tokenizer_config.json").exists():
+            sft_data.write_base(work / "base", arguments.shared)
         for name in arguments.data:
-            found = measure(name, work, arguments)
-            known["sets"].setdefault(name, {}).update(found) if arguments.only else known["sets"].update({name: found})
-    peers = {package: importlib.metadata.version(package) for package in ("trl", "accelerate", "datasets")}
+            measure(name, work, arguments, known)
+    ask = "import importlib.metadata as m, json; print(json.dumps({p: m.version(p) for p in ('trl', 'accelerate', 'datasets')}))"
+    peers = json.loads(subprocess.check_output([arguments.peer_python, "-c", ask], text=True))
     known |= {"versions": versions() | peers, "hardware": hardware(), "threads": arguments.threads}
     known["ratio_best"] = known["sets"].get("alpaca", {}).get("ratio_best")
     RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
@@ -66,8 +70,8 @@ def main() -> None:
         print(sft_words.table(known))
 
 
-def measure(name: str, work: Folder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One data set: every contender's figures, checked against each other."""
+def measure(name: str, work: Folder, arguments: argparse.Namespace, known: dict[str, Any]) -> None:
+    """One data set: every contender's figures, checked against each other, into `known` and the results file, one by one as they come."""
     os.environ["INSTIL_CACHE"] = str(work / "cache")
     began = time.perf_counter()
     rows = sft_data.prepared(name, work / "base", arguments.shared)
@@ -76,20 +80,30 @@ def measure(name: str, work: Folder, arguments: argparse.Namespace) -> dict[str,
     batches = [rows[i : i + size] for i in range(0, len(rows), size)]
     batches = (batches * 4)[: max(4, len(batches))]
     facts = sizes(batches)
-    found: dict[str, Any] = {"facts": facts | {"prepare_s": round(preparing, 2)}, "contenders": {}}
-    for contender in arguments.only or CONTENDERS.get(name, OTHERS):
+    wanted = arguments.only or CONTENDERS.get(name, OTHERS)
+    earlier = known["sets"].get(name, {}).get("contenders", {}) if arguments.only else {}
+    found: dict[str, Any] = {"facts": facts | {"prepare_s": round(preparing, 2)}, "contenders": earlier}
+    known["sets"][name] = found
+    runs: dict[str, list[dict[str, Any]]] = {contender: [] for contender in wanted}
+    for contender in list(wanted) * arguments.rounds:  # in turn, so that a slow minute of the machine strikes all
         ours = contender.startswith("instil")
         steps = batches if ours else [[seq for row in batch for seq in sft_data.sequences(row)] for batch in batches]
         (work / "steps.pkl").write_bytes(pickle.dumps(steps))
-        figures = run(contender, work, arguments.threads)
-        found["contenders"][contender] = rates(figures, facts, packed="packing" in contender)
+        runs[contender].append(run(contender, work, arguments))
+        merged = runs[contender][0] | {"step_s": [s for one in runs[contender] for s in one["step_s"]], "rounds": len(runs[contender])}
+        found["contenders"][contender] = rates(merged, facts, packed="packing" in contender)
         print(f"{name:12} {contender:26} {found['contenders'][contender]['examples_per_s']:8.2f} examples/s", file=sys.stderr, flush=True)
+        judge(found)
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+def judge(found: dict[str, Any]) -> None:
+    """Losses checked; the ratio to TRL's best so far."""
     check(found["contenders"])
     mine = found["contenders"].get(REFERENCE, {}).get("examples_per_s")
     best = {c: f["examples_per_s"] for c, f in found["contenders"].items() if c.startswith("trl") and "bf16_weights" not in c}
     if mine and best:
         found |= {"best_of_trl": max(best, key=lambda c: best[c]), "ratio_best": round(mine / max(best.values()), 2)}
-    return found
 
 
 def sizes(batches: list[Any]) -> dict[str, Any]:
@@ -104,9 +118,10 @@ def sizes(batches: list[Any]) -> dict[str, Any]:
     }
 
 
-def run(contender: str, work: Folder, threads: int) -> dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, str(ROOT / "benchmarks" / "sft_peers.py"), contender, str(work)]
+def run(contender: str, work: Folder, arguments: argparse.Namespace) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+    python = sys.executable if contender.startswith("instil") else arguments.peer_python
+    command = [python, str(ROOT / "benchmarks" / "sft_peers.py"), contender, str(work)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         sys.exit(f"{contender}: {done.stderr[-3000:]}")
@@ -116,9 +131,10 @@ def run(contender: str, work: Folder, threads: int) -> dict[str, Any]:
 def rates(figures: dict[str, Any], facts: dict[str, Any], packed: bool) -> dict[str, Any]:
     """Per second, from the median step; packing fills steps otherwise, so there the sum counts."""
     steps = facts["steps"]
-    seconds = sum(figures["step_s"]) * steps / (steps - 1) / steps if packed else median(figures["step_s"])
-    if packed:  # all rows but the first pack's share, over all steps but the first
-        seconds = sum(figures["step_s"]) / (len(figures["step_s"]) / (len(figures["step_s"]) + 1)) / steps
+    seconds = median(figures["step_s"])
+    if packed:  # each of its P steps but the first trains a P-th of the rows
+        packs = len(figures["step_s"]) // figures["rounds"] + 1
+        seconds = float(np.mean(figures["step_s"])) * packs / steps
     computed = round(sum(figures["computed"]) / steps)
     per_second = {key: round(facts[key] / seconds, 2) for key in ("examples", "tokens", "supervised")}
     kept = {f"{key}_per_s": value for key, value in per_second.items()} | {"computed": computed, "median_step_s": round(seconds, 3)}

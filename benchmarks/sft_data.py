@@ -7,7 +7,7 @@ alpaca      256 rows of alpaca_en_demo.json and raschka_1100.json in the Alpaca 
 multi_turn  the conversations of glaive_300.json that have no tools, every assistant turn trained
 tasks_0     16 tasks of Super-NaturalInstructions, 16 instances each, definition and question
 tasks_2     the same with two worked examples in front of the question
-tools       the conversations of glaive_300.json that have tools, each with one catalogue of 12 tools, as an assistant with fixed tools has it
+tools       the conversations of glaive_300.json that have tools, each with one catalogue of 12 tools
 answers_4   32 prompts of oasst_en_100_trees.jsonl that people answered at least four times, four answers each
 """
 

@@ -81,11 +81,13 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     from instil.model.attention import tree_attention
     from instil.train.checkpoint import State
     from instil.train.distributed import World
+    from instil.train.heap import keep_freed_memory
     from instil.train.loop import Every, take_step, train
     from instil.train.memory import autocast_for
     from instil.train.objectives import supervised
     from instil.train.optimizer import make_optimizer
 
+    keep_freed_memory()
     knobs = Train()
     if contender == "instil_unshared":
         trie.MIN_SHARED = 1 << 40
