@@ -10,8 +10,8 @@ def keep_freed_memory() -> bool:
     """From here on, memory that is freed stays with the process, to be used again. False where the C library has no such option.
 
     By default glibc gives every large tensor back to the system when it is freed, and each step asks for all of them again, zeroed, page
-    by page: half a million page faults a step of 7,500 tokens with 25M parameters, a fifth of its time (benchmarks/LOG.md). What is computed
-    does not change.
+    by page: half a million page faults a step of 7,500 tokens with 25M parameters, a fifth of its time; what
+    is computed does not change.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
