@@ -33,9 +33,20 @@ from instil.core.run import hardware, versions  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "sft_cpu.json"
 REFERENCE = "instil"
-ALPACA = ("instil", "instil_unshared", "trl", "trl_sorted_4", "trl_sorted_8", "trl_sorted_16", "trl_packing", "trainer", "trainer_sorted_8")
+ALPACA = (
+    "instil",
+    "instil_unshared",
+    "trl",
+    "trl_sorted_2",
+    "trl_sorted_4",
+    "trl_sorted_8",
+    "trl_sorted_16",
+    "trl_packing",
+    "trainer",
+    "trainer_sorted_8",
+)
 CONTENDERS = {"alpaca": (*ALPACA, "trl_sorted_8_bf16_weights")}
-OTHERS = ("instil", "instil_unshared", "trl", "trl_sorted_4", "trl_sorted_8")
+OTHERS = ("instil", "instil_unshared", "trl", "trl_sorted_2", "trl_sorted_4", "trl_sorted_8")
 LOSS, NORM = 2e-3, 3e-2
 """How far loss and gradient norm of a step may lie apart, relative: bf16 rounds products to 8 bits, in another order for everybody."""
 

@@ -28,6 +28,7 @@ RATE, PAD = 1e-4, 1
 PEERS: dict[str, tuple[str, int, bool, bool, dict[str, Any]]] = {
     "trl": ("trl", 8, False, False, {}),
     "trl_packing": ("trl", 1, False, False, {"packing": True, "max_length": 2048, "gradient_checkpointing": False}),
+    "trl_sorted_2": ("trl", 2, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_4": ("trl", 4, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_8": ("trl", 8, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_16": ("trl", 16, True, False, {"gradient_checkpointing": False}),

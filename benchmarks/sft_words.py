@@ -9,6 +9,7 @@ NAMES = {
     "instil": "**instil**",
     "instil_unshared": "instil, nothing shared between examples",
     "trl": "TRL, 8 rows, its defaults",
+    "trl_sorted_2": "TRL, 2 rows by length",
     "trl_sorted_4": "TRL, 4 rows by length",
     "trl_sorted_8": "TRL, 8 rows by length",
     "trl_sorted_16": "TRL, 16 rows by length",
