@@ -30,6 +30,7 @@ from instil.stages.say import Teller
 from instil.template.saved import fingerprint
 from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
 from instil.train.distributed import World, join_world, leave_world
+from instil.train.heap import keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
 from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import make_optimizer, rate_at
@@ -90,6 +91,7 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if resumed is not None and world.leads:
             stack.enter_context(_only_writer(resumed))
         tell = Teller(console or Console(), quiet=not world.leads)
+        keep_freed_memory()
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
         last = last_checkpoint(resumed.checkpoints, recipe_hash(recipe)) if resumed is not None else None
