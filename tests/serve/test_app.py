@@ -215,6 +215,18 @@ def test_a_key_and_a_foreign_host(models: list[Served]) -> None:
         assert client.get("/v1/models", headers=wrong).status_code == 403
 
 
+def test_the_page_of_another_site_computes_nothing_here(models: list[Served]) -> None:
+    body = json.dumps({"model": "tiny", "prompt": "Hi", "max_tokens": 1}).encode()
+    foreign = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+    with listening(make_app(models)) as url, httpx2.Client(base_url=url) as client:
+        refused = client.post("/v1/completions", content=body, headers=foreign)
+        assert refused.status_code == 403 and error(refused)["code"] == "foreign_origin"
+        assert client.get("/v1/models", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert client.post("/v1/completions", content=body, headers={"Origin": url}).status_code == 200
+    with listening(make_app(models, key="s3cret")) as url, httpx2.Client(base_url=url) as client:  # who has the key may
+        assert client.get("/v1/models", headers={**foreign, "Authorization": "Bearer s3cret"}).status_code == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_frees_its_slot(stream: bool) -> None:
     one = served(slots=1, seed=4)

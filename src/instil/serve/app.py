@@ -6,6 +6,7 @@ import hmac
 import json
 import logging
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -60,13 +61,27 @@ class Api:
         return found
 
     def admit(self, request: Request) -> None:
-        """Raises Problem: another site's page speaks through a browser (its Host is not ours), or the key is missing."""
+        """Raises Problem: another site's page speaks through a browser, or the key is missing."""
         host = request.headers.get("host", "").rsplit(":", 1)[0] if "]" not in request.headers.get("host", "") else "[::1]"
         if self.loopback and host not in LOOPBACK:
             raise Problem(403, "this server answers to localhost only", None, "foreign_host")
+        if not self.key:
+            check_origin(request)
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if self.key and not (scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.key.encode())):
             raise Problem(401, "a key is needed: send it as Authorization: Bearer KEY", None, "invalid_api_key")
+
+
+def check_origin(request: Request) -> None:
+    """Raises Problem where the page of another site asks. Its browser says so, and sends a form's POST without asking the server first: the
+    page could not read the answer, and would still have it computed. Programs name no origin."""
+    host = request.headers.get("host", "")
+    try:
+        origin = urllib.parse.urlsplit(request.headers["origin"]).netloc if "origin" in request.headers else host
+    except ValueError:
+        origin = ""
+    if origin != host or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "the page of another site may not ask this", None, "foreign_origin")
 
 
 def make_app(

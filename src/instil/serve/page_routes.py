@@ -5,7 +5,6 @@ is answered to the page itself alone: same origin, the server's key where there 
 """
 
 import logging
-import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from starlette.routing import Route
 
 from instil.core.errors import Refused, UserError
 from instil.core.page import part, style
-from instil.serve.app import body_of
+from instil.serve.app import body_of, check_origin
 from instil.serve.blind import Pair, Waiting, drawn, in_step, revealed, rows_of
 from instil.serve.page_asked import AskedBlind, AskedProbabilities, AskedThumb, AskedTokens, AskedVote
 from instil.serve.page_tokens import answer_of, prompt_of, scored, shown_tokens
@@ -90,7 +89,8 @@ Verb = Callable[[_Desk, Request], Awaitable[Response]]
 def _guarded(desk: _Desk, verb: Verb) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         request.app.state.api.admit(request)
-        _check_origin(request)
+        check_origin(request)
+        _check_json(request)
         try:
             found = await verb(desk, request)
         except Refused as refused:
@@ -105,15 +105,8 @@ def _guarded(desk: _Desk, verb: Verb) -> Callable[[Request], Awaitable[Response]
     return answer
 
 
-def _check_origin(request: Request) -> None:
-    """Raise where another page asks: its browser names it, and lets its forms send no JSON."""
-    host = request.headers.get("host", "")
-    try:
-        origin = urllib.parse.urlsplit(request.headers["origin"]).netloc if "origin" in request.headers else host
-    except ValueError:
-        origin = ""
-    if origin != host or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Problem(403, "only the page of this server may ask this", None, "foreign_origin")
+def _check_json(request: Request) -> None:
+    """Raises Problem for what a form could send. Browsers let other sites' forms send no JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if request.method == "POST" and kind != "application/json":
         raise Problem(415, "the request is not application/json", None, "not_json")
