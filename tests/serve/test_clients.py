@@ -1,5 +1,6 @@
 """Programs that people use, against the server: each is tried where it is installed. CI has openai and lm_eval; see docs/serve.md."""
 
+import asyncio
 import importlib.util
 import json
 import os
@@ -17,6 +18,8 @@ from instil.stages.serve import Serving, served_by
 from instil.stages.talk import Assistant, Sampling, load
 from tests.serve.served import chat_folder, listening
 
+THEIR_OWN = pytest.mark.filterwarnings("default")
+"""What a client warns of in its own code is no error of ours."""
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 
 
@@ -80,6 +83,35 @@ def test_langchain(url: str, expected: str) -> None:
     model = langchain.ChatOpenAI(base_url=f"{url}/v1", api_key="none", model="pocket", temperature=0, max_tokens=12, max_retries=0)
     assert model.invoke(ASKED[0]["content"]).content == expected
     assert "".join(part.content for part in model.stream(ASKED[0]["content"])) == expected
+
+
+@THEIR_OWN
+def test_llm(url: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+    pytest.importorskip("llm")
+    from llm.default_plugins.openai_models import Chat  # what an entry of extra-openai-models.yaml becomes
+
+    model = Chat("served", model_name="pocket", api_base=f"{url}/v1")
+    for stream in (False, True):
+        assert model.prompt(ASKED[0]["content"], key="none", temperature=0, max_tokens=12, stream=stream).text() == expected
+
+
+@THEIR_OWN
+def test_litellm(url: str, expected: str) -> None:
+    litellm = pytest.importorskip("litellm")
+    asked = {"model": "openai/pocket", "api_base": f"{url}/v1", "api_key": "none", "messages": ASKED, "temperature": 0, "max_tokens": 12}
+    assert litellm.completion(**asked).choices[0].message.content == expected
+    streamed = litellm.completion(**asked, stream=True)
+    assert "".join(part.choices[0].delta.content or "" for part in streamed) == expected
+
+
+@THEIR_OWN
+def test_inspect_ai(url: str, expected: str) -> None:
+    inspect = pytest.importorskip("inspect_ai.model")
+    config = inspect.GenerateConfig(temperature=0, max_tokens=12)
+    model = inspect.get_model("openai-api/served/pocket", base_url=f"{url}/v1", api_key="none", config=config)
+    found = asyncio.run(model.generate(ASKED[0]["content"]))
+    assert (found.completion, found.stop_reason) in ((expected, "stop"), (expected, "max_tokens"))
 
 
 def write_tasks(folder: Path) -> None:
