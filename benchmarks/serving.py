@@ -3,8 +3,8 @@
 The same model behind each server, on this machine's cores, with 64 clients that stream, all at temperature 0:
 - short: held-out questions to the run's model, which stops by itself after a few words;
 - long: the same questions to the weights of its base, which does not stop: 64 tokens each, then the server cuts.
-First every question alone, one after another; then all at once, three times. Counted: tokens a second, time to the first piece of text, errors,
-and answers that differ from the one given alone. Servers run one after another, never two at a time. llama.cpp gets the model as
+First every question alone, one after another; then all at once, three times. Counted: tokens a second, time to the first piece of text,
+errors, and answers that differ from the one given alone. Servers run one after another, never two at a time. llama.cpp gets the model as
 GGUF in F16, because that is what it is served in (`instil release --to gguf --quantize f16`); the others compute in float32.
 
 Needs `pip install fastapi` for `transformers serve`, and the extra `gguf` for llama.cpp.
