@@ -59,6 +59,7 @@ EXPRESSIONS = {
     "(MIT OR GPL-3.0-or-later) AND CC-BY-SA-4.0": "by sa",
     "MIT AND CC-BY-NC-4.0 OR CC-BY-4.0": "by",
     "gibberish OR MIT": "by",
+    "C-UDA-1.0 AND CC-BY-NC-4.0": "by nc terms",  # as a name it would be read as the second alone
     "MIT AND": "unknown",
     "(MIT": "unknown",
 }

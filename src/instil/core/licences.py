@@ -112,7 +112,7 @@ def obligations_of(expression: str | None) -> frozenset[str]:
 
     `WITH` and `+` do not occur in data licences and make a name unknown.
     """
-    if expression is None or licence_of(expression).obligations != UNKNOWN.obligations:
+    if expression is None or not re.search(r"\b(AND|OR)\b", expression):
         return licence_of(expression).obligations
     tokens = _TOKENS.findall(expression)
     try:
