@@ -9,7 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
-from instil.model.adapters import add_lora, describe_adapters, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, round_frozen, save_adapter, trainable_parameters
 from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
 from instil.model.resolve import located
@@ -38,8 +38,9 @@ class Built:
 def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
     device = device_of_run()
+    precision = choose_precision(recipe.train.precision, device)
     torch.manual_seed(recipe.seed)
-    base = load_model(recipe.model, device=device, trust_remote_code=recipe.trust_remote_code)
+    base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
     weights = fingerprint_weights(base)
     taught = prepare_tokens(base, data, recipe.seed, tell)
     model: torch.nn.Module = base
@@ -47,8 +48,10 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     if recipe.method == "lora":
         model = adapted = add_lora(base, recipe.lora, taught, recipe.seed)
         method = describe_adapters(adapted)
+        if precision == torch.bfloat16:
+            round_frozen(adapted, precision)
+    model.to(device)
     trainable, parameters = trainable_parameters(model)
-    precision = choose_precision(recipe.train.precision, device)
     recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
