@@ -130,6 +130,9 @@ class Train(Knobs):
     """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass. auto: only when the estimate exceeds the memory there is."""
+    compile: Literal["on", "off"] = "off"
+    """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 12 % faster steps, after half a minute at the
+    start."""
     packing: Literal["auto", "tree", "alone"] = "auto"
     """tree: shared prefixes computed once; alone: one example per pass. auto: tree, or alone, said aloud, where the probe finds that the
     architecture cannot be packed."""

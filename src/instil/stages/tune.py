@@ -194,7 +194,7 @@ def _train(
         if world.leads:
             prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
-    objective = supervised(tree)
+    objective = supervised(tree, knobs.max_tokens)
     held = _rows(data.held_paths(), recipe, tree) if data.held else []
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
