@@ -232,10 +232,10 @@ class Recipe(Knobs):
     """Refusals to override, by reason code; the manifest and the report will say so."""
     holdout: Holdout = Holdout()
     """What is never trained."""
-    method: Literal["full", "lora"] = "full"
-    """full: all weights. lora: adapters."""
+    method: Literal["full", "lora", "qlora"] = "full"
+    """full: all weights. lora: adapters. qlora: adapters on a base in four bits (Dettmers et al. 2023; extra `qlora`), for small cards."""
     lora: Lora = Lora()
-    """Adapters (method: lora)."""
+    """Adapters (method: lora, qlora)."""
     train: Train = Train()
     """The loop."""
     evaluate: Annotated[Evaluate, BeforeValidator(as_evaluate)] = Evaluate()
@@ -260,4 +260,4 @@ class Recipe(Knobs):
 
     @property
     def learning_rate(self) -> float:
-        return self.train.learning_rate or (2e-4 if self.method == "lora" else 2e-5)
+        return self.train.learning_rate or (2e-5 if self.method == "full" else 2e-4)

@@ -69,11 +69,12 @@ def round_frozen(model: PeftModel, dtype: torch.dtype) -> int:
     kept = {id(matrix) for matrix in embedding_matrices(inner)}
     saved = 0
     for name, module in inner.get_decoder().named_modules():
+        if type(module) is not nn.Linear or {"gate", "router"} & set(name.split(".")):
+            continue
         own = list(module.parameters(recurse=False))
-        if type(module) is nn.Linear and not any(p.requires_grad or id(p) in kept or p.dtype != torch.float32 for p in own):
-            if not any(part in ("gate", "router") for part in name.split(".")):
-                saved += sum(p.numel() for p in own) * (4 - dtype.itemsize)
-                module.to(dtype)
+        if not any(p.requires_grad or id(p) in kept or p.dtype != torch.float32 for p in own):
+            saved += sum(p.numel() for p in own) * (4 - dtype.itemsize)
+            module.to(dtype)
     return saved
 
 
@@ -97,9 +98,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
 
 
 def trainable_parameters(model: nn.Module) -> tuple[int, int]:
-    """Numbers: (that are trained, of all)."""
+    """Numbers: (that are trained, of all). Weights in four bits count as what they stand for."""
     parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    sizes = [p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in parameters]
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(sizes)
 
 
 def describe_adapters(model: PeftModel) -> str:
@@ -157,8 +159,10 @@ def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Not a router that is a linear layer by descent and returns something else (phimoe)."""
-    return isinstance(module, nn.Linear | Conv1D) and type(module).forward in (nn.Linear.forward, Conv1D.forward)
+    """Not a router that is a linear layer by descent and returns something else (phimoe). One in four bits is."""
+    if not isinstance(module, nn.Linear | Conv1D):
+        return False
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward) or hasattr(module.weight, "quant_state")
 
 
 def _fused_experts(model: nn.Module) -> list[str]:
