@@ -34,8 +34,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`groups`, and the nodes in none of them (`alone`). `place_T`: where each token's output lies: the tokens of all groups in the order of
-    the row, then those of the nodes alone."""
+    """`groups`, and the nodes in none of them (`alone`). `place_T`: where each token's output lies: the tokens of all groups in the
+    order of the row, then those of the nodes alone."""
 
     groups: tuple[Group, ...]
     alone: tuple[int, ...]
@@ -44,8 +44,8 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """Rows of a table [T * H, D] (a token's heads side by side), laid out for the groups' products: [G, H, places] of each group, one behind
-    the other. And back: the places of row r are `uses[offsets[r]:offsets[r + 1]]`, none of them padding."""
+    """Rows of a table [T * H, D] (a token's heads side by side), laid out for the groups' products: [G, H, places] of each group, one
+    behind the other. And back: the places of row r are `uses[offsets[r]:offsets[r + 1]]`, none of them padding."""
 
     rows: Tensor
     uses: Tensor
@@ -104,9 +104,8 @@ class _Attend(torch.autograd.Function):
     ) -> Tensor:
         queries, keys, values = by_query(query_RD).mul_(scale), by_key(key_RD), by_key(value_RE)
         out, kept = queries.new_empty(len(queries), values.shape[1]), []
-        for (q, o), (k, v), group, bias in zip(
-            _split(groups, "queries_GQ", heads, kv_heads, queries, out), _split(groups, "keys_GS", kv_heads, kv_heads, keys, values), groups, biases, strict=True
-        ):
+        by_group = _split(groups, "queries_GQ", heads, kv_heads, queries, out), _split(groups, "keys_GS", kv_heads, kv_heads, keys, values)
+        for (q, o), (k, v), bias in zip(*by_group, biases, strict=True):
             logits = torch.bmm(q, k.transpose(1, 2))
             logits.view(len(bias), heads, *bias.shape[2:]).add_(bias)
             weights = logits.softmax(-1)  # sums in float32, whatever it is given
@@ -153,7 +152,10 @@ def _capped(
     queries, keys, values = by_query(query_RD), by_key(key_RD), by_key(value_RE)
     out = []
     for (q,), (k, v), group in zip(
-        _split(groups, "queries_GQ", heads, kv_heads, queries), _split(groups, "keys_GS", kv_heads, kv_heads, keys, values), groups, strict=True
+        _split(groups, "queries_GQ", heads, kv_heads, queries),
+        _split(groups, "keys_GS", kv_heads, kv_heads, keys, values),
+        groups,
+        strict=True,
     ):
         products = (q @ k.transpose(1, 2)).view(len(group.mask_G1QS), heads, *group.mask_G1QS.shape[2:])
         weights = F.dropout(_weights(products, group.mask_G1QS, scores), scores.dropout).to(v.dtype)
