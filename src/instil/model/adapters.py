@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
 from instil.model.attention import base_model_of
+from instil.model.head import splits
 from instil.model.load import add_tokens, embedding_matrices
 
 
@@ -66,6 +67,7 @@ def round_frozen(model: PeftModel, dtype: torch.dtype) -> int:
     if cast(LoraConfig, model.peft_config["default"]).use_dora:
         return 0
     inner = base_model_of(model)
+    splits(model)  # asked without autocast, so as long as all weights have one precision
     kept = {id(matrix) for matrix in embedding_matrices(inner)}
     saved = 0
     for name, module in inner.get_decoder().named_modules():
