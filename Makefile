@@ -50,5 +50,5 @@ clean: ## remove caches and build products; .venv and runs stay
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 $(INSTALLED): pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[curate,gguf,serve,test,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[curate,gguf,qlora,serve,test,dev]'
 	@touch $@

@@ -80,6 +80,7 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     from instil.batch import trie
     from instil.core.recipe import Train
     from instil.model.attention import tree_attention
+    from instil.model.norms import lean_norms
     from instil.train.checkpoint import State
     from instil.train.distributed import World
     from instil.train.heap import keep_freed_memory
@@ -108,7 +109,7 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
 
     started = time.perf_counter()
     clock.last = started
-    with tree_attention(model):
+    with tree_attention(model), lean_norms(model):
         train(
             model,
             state=State(),

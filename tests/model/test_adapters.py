@@ -11,12 +11,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
-from instil.model.adapters import add_lora, describe_adapters, load_adapter, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, load_adapter, round_frozen, save_adapter, trainable_parameters
 from instil.model.attention import tree_attention
 from instil.model.load import add_tokens, load_model
 from instil.model.probe import probe
 from instil.model.step import row_loss
-from tests.model.tiny import VOCABULARY, Float64, build, gradients, naive_loss, step
+from tests.model.tiny import ARCHITECTURES, VOCABULARY, Float64, build, gradients, naive_loss, step
 
 TOKENS = torch.tensor([[5, 9, 20, VOCABULARY, 7, 30, VOCABULARY + 1, 11]])
 
@@ -128,6 +128,37 @@ def test_disabled_adapters_are_the_base() -> None:
     assert not torch.allclose(model(tokens).logits, expected, atol=1e-2)
     with model.disable_adapter():
         torch.testing.assert_close(model(tokens).logits, expected)
+
+
+@pytest.mark.parametrize("kind", sorted(ARCHITECTURES.keys() - {"modernbert-decoder"}))  # that one has no decoder of its own
+def test_rounding_frozen_weights_changes_no_bit(kind: str) -> None:
+    """Loss and gradients under autocast, before and after, in training mode (some routers differ there)."""
+    model, (row,) = add_lora(build(kind, torch.float32), Lora(rank=4)), lay_out(step(), max_tokens=1000)
+    disturb(model)
+    model.train()
+
+    def found() -> tuple[float, dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = row_loss(model, row, tree=True)
+        return loss.total.item(), gradients(model, loss.total)
+
+    with tree_attention(model):
+        before = found()
+        saved = round_frozen(model, torch.bfloat16)
+        after = found()
+    assert saved > 0 or kind == "gpt2"  # which has no nn.Linear
+    assert after[0] == before[0]
+    assert all(torch.equal(after[1][name], gradient) for name, gradient in before[1].items())
+    assert round_frozen(model, torch.bfloat16) == 0
+
+
+def test_dora_and_embeddings_are_not_rounded() -> None:
+    assert round_frozen(add_lora(build("llama", torch.float32), Lora(rank=4, dora=True)), torch.bfloat16) == 0
+    model = add_lora(build("llama", torch.float32), Lora(rank=4), [3])
+    round_frozen(model, torch.bfloat16)
+    rounded = {name for name, p in model.named_parameters() if p.dtype == torch.bfloat16}
+    assert len(rounded) == 2 * 7 and all("base_layer" in name for name in rounded)
 
 
 def test_targets_by_name() -> None:

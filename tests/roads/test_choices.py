@@ -45,6 +45,17 @@ def test_recomputed_activations_change_nothing(train: Any, method: str) -> None:
     assert [("activations recomputed" in done.out) for _, done in found] == [True, False, False], "auto: a tiny model needs none"
 
 
+def test_a_base_in_four_bits(train: Any) -> None:
+    """The adapter is as LoRA's, and nearly as good: what it is put on is rounded."""
+    pytest.importorskip("bitsandbytes")
+    plain, _ = train(method="lora")
+    rough, done = train(method="qlora")
+    assert "on a base in four bits" in done.out
+    assert losses_of(rough) != losses_of(plain) and losses_of(rough) == pytest.approx(losses_of(plain), rel=0.2)
+    shapes = [{name: t.shape for name, t in load_file(run / "model/adapter_model.safetensors").items()} for run in (plain, rough)]
+    assert shapes[0] == shapes[1]
+
+
 def test_row_size_changes_nothing(train: Any) -> None:
     wide, _ = train()
     narrow, _ = train(train__max_tokens=256)

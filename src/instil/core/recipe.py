@@ -130,6 +130,9 @@ class Train(Knobs):
     """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass. auto: only when the estimate exceeds the memory there is."""
+    compile: Literal["on", "off"] = "off"
+    """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 12 % faster steps, after half a minute at the
+    start."""
     packing: Literal["auto", "tree", "alone"] = "auto"
     """tree: shared prefixes computed once; alone: one example per pass. auto: tree, or alone, said aloud, where the probe finds that the
     architecture cannot be packed."""
@@ -229,10 +232,10 @@ class Recipe(Knobs):
     """Refusals to override, by reason code; the manifest and the report will say so."""
     holdout: Holdout = Holdout()
     """What is never trained."""
-    method: Literal["full", "lora"] = "full"
-    """full: all weights. lora: adapters."""
+    method: Literal["full", "lora", "qlora"] = "full"
+    """full: all weights. lora: adapters. qlora: adapters on a base in four bits (Dettmers et al. 2023; extra `qlora`), for small cards."""
     lora: Lora = Lora()
-    """Adapters (method: lora)."""
+    """Adapters (method: lora, qlora)."""
     train: Train = Train()
     """The loop."""
     evaluate: Annotated[Evaluate, BeforeValidator(as_evaluate)] = Evaluate()
@@ -257,4 +260,4 @@ class Recipe(Knobs):
 
     @property
     def learning_rate(self) -> float:
-        return self.train.learning_rate or (2e-4 if self.method == "lora" else 2e-5)
+        return self.train.learning_rate or (2e-5 if self.method == "full" else 2e-4)

@@ -17,7 +17,8 @@ from transformers.pytorch_utils import Conv1D
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
 from instil.model.attention import base_model_of
-from instil.model.load import add_tokens
+from instil.model.head import splits
+from instil.model.load import add_tokens, embedding_matrices
 
 
 def add_lora(model: PreTrainedModel, lora: Lora, trained_token_ids: Sequence[int] = (), seed: int = 0) -> PeftModel:
@@ -56,6 +57,29 @@ def add_lora(model: PreTrainedModel, lora: Lora, trained_token_ids: Sequence[int
     return wrapped
 
 
+def round_frozen(model: PeftModel, dtype: torch.dtype) -> int:
+    """Keep the frozen linear layers of the decoder in `dtype`. Returns the bytes saved.
+
+    Under autocast to `dtype` their weights are rounded to it before every product anyway: results are the same to the last bit, the weights
+    take half the memory, and no row pays for rounding them again. Left alone: norms, embeddings and heads, routers and fused experts, which
+    autocast does not round, and all layers of DoRA, which takes norms of the weights as they are.
+    """
+    if cast(LoraConfig, model.peft_config["default"]).use_dora:
+        return 0
+    inner = base_model_of(model)
+    splits(model)  # asked without autocast, so as long as all weights have one precision
+    kept = {id(matrix) for matrix in embedding_matrices(inner)}
+    saved = 0
+    for name, module in inner.get_decoder().named_modules():
+        if type(module) is not nn.Linear or {"gate", "router"} & set(name.split(".")):
+            continue
+        own = list(module.parameters(recurse=False))
+        if not any(p.requires_grad or id(p) in kept or p.dtype != torch.float32 for p in own):
+            saved += sum(p.numel() for p in own) * (4 - dtype.itemsize)
+            module.to(dtype)
+    return saved
+
+
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """What `PeftModel.from_pretrained` reads. Whole embedding matrices stay out: rows that were added are all trained (see `add_tokens`),
     and trained rows are in the adapter."""
@@ -76,9 +100,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
 
 
 def trainable_parameters(model: nn.Module) -> tuple[int, int]:
-    """Numbers: (that are trained, of all)."""
+    """Numbers: (that are trained, of all). Weights in four bits count as what they stand for."""
     parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    sizes = [p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in parameters]
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(sizes)
 
 
 def describe_adapters(model: PeftModel) -> str:
@@ -101,13 +126,14 @@ def without_peft_noise() -> Iterator[None]:
     """Without the warnings of peft that nobody can act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # a mixture of both kinds of layer is handled layer by layer
+        warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys did not match")  # patterns of peft's own, for experts
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # peft 0.21 knows no other name yet
         yield
 
 
 def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:
     """Module names and parameter names for peft, as short as they are unambiguous."""
-    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    linear = {name for name, module in model.named_modules() if _is_linear(module)}
     head, decoder = model.get_output_embeddings(), _name_of(model, model.get_decoder(), full=True)
     wanted = {name for name in linear if name.startswith(f"{decoder}." if decoder else "") and model.get_submodule(name) is not head}
     if lora.targets == "all-linear":
@@ -132,6 +158,13 @@ def _targets(model: PreTrainedModel, lora: Lora) -> tuple[list[str], list[str]]:
             f"lora.targets: {parameters[0]} is a fused expert tensor, which peft adapts only without dropout and DoRA: turn them off"
         )
     return modules, parameters
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Not a router that is a linear layer by descent and returns something else (phimoe). One in four bits is."""
+    if not isinstance(module, nn.Linear | Conv1D):
+        return False
+    return type(module).forward in (nn.Linear.forward, Conv1D.forward) or hasattr(module.weight, "quant_state")
 
 
 def _fused_experts(model: nn.Module) -> list[str]:

@@ -108,7 +108,8 @@ def attend_nodes(query: Tensor, key: Tensor, value: Tensor, tree: Layout, window
     alone = _attend_each(query, key, value, tree, plan.alone, window, scores)
     if not plan.groups:
         return torch.cat(alone, 2)
-    return in_place([*attend_groups(query, key, value, plan, scores), *(piece[0].transpose(0, 1) for piece in alone)], plan)
+    grouped = attend_groups(query, key, value, tree, window, scores)
+    return in_place(grouped, [piece[0].transpose(0, 1) for piece in alone], plan)
 
 
 def _attend_each(

@@ -3,12 +3,14 @@
 A call costs a CPU a third of a millisecond however little it computes, and a step of short rows has hundreds of nodes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from instil.model.layout import Layout, Scores
 
@@ -22,7 +24,8 @@ LONGEST and CALL of 512 and 20,000 / 512 and 100,000 / 1,024 and 50,000 train 26
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """G nodes, padded to Q queries and S keys. `queries_GQ`, `keys_GS`: places in the row; `mask_G1QS`: which key each query sees."""
+    """G nodes, padded to Q queries and S keys. `queries_GQ`, `keys_GS`: places in the row, -1 where padded; `mask_G1QS`: which key each
+    query sees."""
 
     queries_GQ: Tensor
     keys_GS: Tensor
@@ -31,12 +34,29 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """`groups`, and the nodes in none of them (`alone`). `place_T`: where each token's output lies, behind all groups' outputs and then
-    those of the nodes alone."""
+    """`groups`, and the nodes in none of them (`alone`). `place_T`: where each token's output lies: the tokens of all groups in the
+    order of the row, then those of the nodes alone."""
 
     groups: tuple[Group, ...]
     alone: tuple[int, ...]
     place_T: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Rows of a table [T * H, D] (a token's heads side by side), laid out for the groups' products: [G, H, places] of each group, one
+    behind the other. And back: the places of row r are `uses[offsets[r]:offsets[r + 1]]`, none of them padding."""
+
+    rows: Tensor
+    uses: Tensor
+    offsets: Tensor
+
+    def __call__(self, table_RD: Tensor) -> Tensor:
+        return F.embedding(self.rows, table_RD)
+
+    def back(self, gathered_PD: Tensor) -> Tensor:
+        """The transpose: every row of the table gets the sum of its places, summed in float32 or better."""
+        return F.embedding_bag(self.uses, gathered_PD, self.offsets, mode="sum")
 
 
 def grouping(tree: Layout, window: int | None) -> Grouping:
@@ -48,35 +68,105 @@ def grouping(tree: Layout, window: int | None) -> Grouping:
     return found
 
 
-def attend_groups(query: Tensor, key: Tensor, value: Tensor, plan: Grouping, scores: Scores) -> list[Tensor]:
-    """query [1, H, T, D], key [1, K, T, D], value [1, K, T, E] -> per group [G * Q, H, E], padding included.
+def attend_groups(query: Tensor, key: Tensor, value: Tensor, tree: Layout, window: int | None, scores: Scores) -> Tensor:
+    """query [1, H, T, D], key [1, K, T, D], value [1, K, T, E] -> [the groups' tokens in the row's order, H, E].
 
     Attention is written out: a CPU's flash kernel takes longer over nodes that are not very long.
     """
-    heads, kv_heads = query.shape[1], key.shape[1]
+    plan, (heads, kv_heads) = grouping(tree, window), (query.shape[1], key.shape[1])
+    by_query, by_key = (_gather(tree, window, which, count) for which, count in (("queries_GQ", heads), ("keys_GS", kv_heads)))
     scale = query.shape[-1] ** -0.5 if scores.scale is None else scores.scale
-    out = []
-    for group in plan.groups:
-        count, queries = group.queries_GQ.shape
-        q, k, v = _rows(query, group.queries_GQ), _rows(key, group.keys_GS), _rows(value, group.keys_GS)
-        grouped = q.reshape(count, kv_heads, heads // kv_heads * queries, -1)
-        if scores.softcap is None and scores.sinks is None:
-            logits = ((grouped * scale) @ k.transpose(2, 3)).view(count, heads, queries, -1)
-            with torch.no_grad():  # where the weight is zero so is the gradient
-                logits.masked_fill_(~group.mask_G1QS, float("-inf"))
+    tables = _table(query), _table(key), _table(value)
+    if scores.softcap is None and scores.sinks is None and not scores.dropout:
+        biases = _biases(tree, window, query.dtype)
+        out = _Attend.apply(*tables, plan.groups, biases, by_query, by_key, scale, heads, kv_heads)
+    else:
+        out = _capped(*tables, plan.groups, by_query, by_key, heads, kv_heads, replace(scores, scale=scale))
+    return out.view(-1, heads, value.shape[-1])
+
+
+class _Attend(torch.autograd.Function):
+    """Plain attention, all groups in one node of the graph: one gather for all of them, and a backward pass without a scatter per group."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query_RD: Tensor,
+        key_RD: Tensor,
+        value_RE: Tensor,
+        groups: tuple[Group, ...],
+        biases: tuple[Tensor, ...],
+        by_query: Gather,
+        by_key: Gather,
+        scale: float,
+        heads: int,
+        kv_heads: int,
+    ) -> Tensor:
+        queries, keys, values = by_query(query_RD).mul_(scale), by_key(key_RD), by_key(value_RE)
+        out, kept = queries.new_empty(len(queries), values.shape[1]), []
+        by_group = _split(groups, "queries_GQ", heads, kv_heads, queries, out), _split(groups, "keys_GS", kv_heads, kv_heads, keys, values)
+        for (q, o), (k, v), bias in zip(*by_group, biases, strict=True):
+            logits = torch.bmm(q, k.transpose(1, 2))
+            logits.view(len(bias), heads, *bias.shape[2:]).add_(bias)
             weights = logits.softmax(-1)  # sums in float32, whatever it is given
-        else:
-            weights = _capped((grouped @ k.transpose(2, 3)).view(count, heads, queries, -1), group.mask_G1QS, scale, scores)
-        weights = F.dropout(weights, scores.dropout).to(v.dtype)
-        attended = weights.view(count, kv_heads, -1, weights.shape[-1]) @ v
-        out.append(attended.view(count, heads, queries, -1).transpose(1, 2).flatten(0, 1))
-    return out
+            torch.bmm(weights, v, out=o)
+            kept.append(weights)
+        ctx.save_for_backward(queries, keys, values, *kept)
+        ctx.about = groups, by_query, by_key, scale, heads, kv_heads
+        return F.embedding(by_query.uses, out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_RE: Tensor) -> tuple[Tensor | None, ...]:
+        groups, by_query, by_key, scale, heads, kv_heads = ctx.about
+        queries, keys, values, *kept = ctx.saved_tensors
+        grads = grad_RE.new_zeros(len(queries), grad_RE.shape[1])
+        grads[by_query.uses] = grad_RE
+        grad_q, grad_k, grad_v = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
+        for (q, dq, do), (k, v, dk, dv), weights in zip(
+            _split(groups, "queries_GQ", heads, kv_heads, queries, grad_q, grads),
+            _split(groups, "keys_GS", kv_heads, kv_heads, keys, values, grad_k, grad_v),
+            kept,
+            strict=True,
+        ):
+            torch.bmm(weights.transpose(1, 2), do, out=dv)
+            of_weights = torch.bmm(do, v.transpose(1, 2))
+            of_logits = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            torch.bmm(of_logits, k, out=dq)
+            torch.bmm(of_logits.transpose(1, 2), q, out=dk)
+        return by_query.back(grad_q.mul_(scale)), by_key.back(grad_k), by_key.back(grad_v), *[None] * 7
 
 
-def _capped(products_GHQS: Tensor, mask_G1QS: Tensor, scale: float, scores: Scores) -> Tensor:
-    """Attention weights under soft-capping or sinks, in float32 or better."""
+def _capped(
+    query_RD: Tensor,
+    key_RD: Tensor,
+    value_RE: Tensor,
+    groups: tuple[Group, ...],
+    by_query: Gather,
+    by_key: Gather,
+    heads: int,
+    kv_heads: int,
+    scores: Scores,
+) -> Tensor:
+    """The same with soft-capping, sinks or dropout; logits in float32 or better."""
+    queries, keys, values = by_query(query_RD), by_key(key_RD), by_key(value_RE)
+    out = []
+    for (q,), (k, v), group in zip(
+        _split(groups, "queries_GQ", heads, kv_heads, queries),
+        _split(groups, "keys_GS", kv_heads, kv_heads, keys, values),
+        groups,
+        strict=True,
+    ):
+        products = (q @ k.transpose(1, 2)).view(len(group.mask_G1QS), heads, *group.mask_G1QS.shape[2:])
+        weights = F.dropout(_weights(products, group.mask_G1QS, scores), scores.dropout).to(v.dtype)
+        out.append((weights.view(len(q), -1, k.shape[1]) @ v).flatten(0, 1))
+    return F.embedding(by_query.uses, torch.cat(out))
+
+
+def _weights(products_GHQS: Tensor, mask_G1QS: Tensor, scores: Scores) -> Tensor:
     wide = torch.promote_types(products_GHQS.dtype, torch.float32)
-    logits = products_GHQS.to(wide) * scale
+    assert scores.scale is not None
+    logits = products_GHQS.to(wide) * scores.scale
     if scores.softcap is not None:
         logits = torch.tanh(logits / scores.softcap) * scores.softcap
     logits = logits.masked_fill(~mask_G1QS, float("-inf"))
@@ -87,17 +177,53 @@ def _capped(products_GHQS: Tensor, mask_G1QS: Tensor, scale: float, scores: Scor
     return torch.cat([logits, sinks], -1).softmax(-1)[..., :-1]
 
 
-def in_place(pieces: Sequence[Tensor], plan: Grouping) -> Tensor:
-    """Outputs [N, H, E] of groups, then of the nodes alone, as [1, H, T, E] in the order of the row."""
-    joined = torch.cat(list(pieces))
-    return F.embedding(plan.place_T, joined.flatten(1)).view(-1, *joined.shape[1:]).transpose(0, 1)[None]
+def in_place(grouped: Tensor, alone: Sequence[Tensor], plan: Grouping) -> Tensor:
+    """Outputs [N, H, E] of the groups, then of the nodes alone, as [1, H, T, E] in the order of the row."""
+    if alone:
+        joined = torch.cat([grouped, *alone])
+        grouped = F.embedding(plan.place_T, joined.flatten(1)).view(joined.shape)
+    return grouped.transpose(0, 1)[None]
 
 
-def _rows(tensor: Tensor, places_GN: Tensor) -> Tensor:
-    """[1, H, T, D] at some places -> [G, H, N, D]. An embedding lookup: of all ways to gather, its backward is the fastest on a CPU."""
-    heads, length, width = tensor.shape[1:]
-    table_TC = tensor[0].transpose(0, 1).reshape(length, heads * width)
-    return F.embedding(places_GN, table_TC).view(*places_GN.shape, heads, width).transpose(1, 2)
+def _table(tensor: Tensor) -> Tensor:
+    """[1, H, T, D] -> [T * H, D]."""
+    return tensor[0].transpose(0, 1).reshape(-1, tensor.shape[-1])
+
+
+def _split(groups: Sequence[Group], which: str, heads: int, kv_heads: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Per group, its part [G * K, heads per key head * places, D] of each table."""
+    at = 0
+    for group in groups:
+        count, places = getattr(group, which).shape
+        rows = count * heads * places
+        yield tuple(table[at : at + rows].view(count * kv_heads, -1, table.shape[1]) for table in tables)
+        at += rows
+
+
+def _gather(tree: Layout, window: int | None, which: str, heads: int) -> Gather:
+    """Worked out once per row, window and number of heads. An embedding lookup, and back a sum of bags: of all ways to gather and to
+    scatter, the fastest on a CPU."""
+    key = (which, window, heads)
+    if key not in tree.masks:
+        head_H1 = torch.arange(heads, device=tree.ends_T.device)[:, None]
+        places = [getattr(group, which)[:, None] for group in grouping(tree, window).groups]
+        rows_P = torch.cat([torch.where(p < 0, p, p * heads + head_H1).flatten() for p in places])
+        real = rows_P >= 0
+        uses = torch.argsort(rows_P, stable=True)[int((~real).sum()) :]
+        counts = torch.bincount(rows_P[real], minlength=tree.num_tokens * heads)
+        tree.masks[key] = Gather(rows_P.clamp(min=0), uses, counts.cumsum(0) - counts)
+    found: Gather = tree.masks[key]
+    return found
+
+
+def _biases(tree: Layout, window: int | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The groups' masks as what is added to their logits: faster than filling."""
+    key = ("biases", window, dtype)
+    if key not in tree.masks:
+        masks = [group.mask_G1QS for group in grouping(tree, window).groups]
+        tree.masks[key] = tuple(torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf")) for mask in masks)
+    found: tuple[Tensor, ...] = tree.masks[key]
+    return found
 
 
 def _group(tree: Layout, window: int | None) -> Grouping:
@@ -107,19 +233,12 @@ def _group(tree: Layout, window: int | None) -> Grouping:
     spans = {node: _seen_places(tree, starts, node, tree.mask(node, window)[0]) for node, n in enumerate(tree.lengths) if n <= LONGEST}
     groups = _bundles({node: (tree.lengths[node], len(places)) for node, places in spans.items()})
     alone = tuple(node for node in range(len(tree.lengths)) if node not in spans)
-    place = torch.empty(tree.num_tokens, dtype=torch.long)
-    made, at = [], 0
-    for nodes in groups:
-        group = _padded(tree, starts, {node: spans[node] for node in nodes}, window)
-        for i, node in enumerate(nodes):
-            begin = at + i * group.queries_GQ.shape[1]
-            place[starts[node] : starts[node + 1]] = torch.arange(begin, begin + tree.lengths[node])
-        made.append(group)
-        at += group.queries_GQ.numel()
-    for node in alone:
+    made = tuple(_padded(tree, starts, {node: spans[node] for node in nodes}, window) for nodes in groups)
+    place, at = torch.empty(tree.num_tokens, dtype=torch.long), 0
+    for node in (*sorted(spans), *alone):
         place[starts[node] : starts[node + 1]] = torch.arange(at, at + tree.lengths[node])
         at += tree.lengths[node]
-    return Grouping(tuple(made), alone, place.to(tree.ends_T.device))
+    return Grouping(made, alone, place.to(tree.ends_T.device))
 
 
 def _seen_places(tree: Layout, starts: list[int], node: int, first: int) -> Tensor:
@@ -145,8 +264,8 @@ def _bundles(shapes: dict[int, tuple[int, int]]) -> list[list[int]]:
 
 def _padded(tree: Layout, starts: list[int], spans: dict[int, Tensor], window: int | None) -> Group:
     most_q, most_k = max(tree.lengths[node] for node in spans), max(map(len, spans.values()))
-    queries_GQ = torch.zeros(len(spans), most_q, dtype=torch.long)
-    keys_GS = torch.zeros(len(spans), most_k, dtype=torch.long)
+    queries_GQ = torch.full((len(spans), most_q), -1)
+    keys_GS = torch.full((len(spans), most_k), -1)
     mask_GQS = torch.zeros(len(spans), most_q, most_k, dtype=torch.bool)
     for i, (node, places) in enumerate(spans.items()):
         length, keys = tree.lengths[node], len(places)

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from transformers.modeling_utils import PreTrainedModel
 
 from instil.model.attention import attends_by_tree, base_model_of
+from instil.model.last import decoder_output, try_narrowing
 from instil.model.layout import Layout, lay_out_path
 
 Head = Callable[[Tensor], Tensor]
@@ -27,8 +28,13 @@ LEAST_CHUNK = 256
 """Positions per chunk at least: with a large vocabulary those passes would cost more than the logits."""
 
 
+SCORED_AT_ONCE = 64
+"""Positions whose probabilities a CPU works out together: 4 MiB with a vocabulary of 16,000. 16 and 32 are as fast, 1,024 six times
+slower."""
+
+
 def hidden_states(model: nn.Module, tokens_T: Tensor, tree: Layout | None, rows_U: Tensor) -> Tensor:
-    """The decoder's output [U, D] at the row's indices `rows_U`, for the head that `head_of` returns.
+    """The decoder's output [U, D] at the row's indices `rows_U`, each once, for the head that `head_of` returns.
 
     `tree`: the row's layout, inside `tree_attention(model)`; None: the tokens are one sequence for the model's native attention.
     Where the model cannot be split into decoder and head, these are its logits [U, V] already.
@@ -36,7 +42,7 @@ def hidden_states(model: nn.Module, tokens_T: Tensor, tree: Layout | None, rows_
     inner = base_model_of(model)
     inputs = _inputs(tokens_T, tree)
     if splits(model):
-        return inner.get_decoder()(**inputs)[0][0].index_select(0, rows_U)
+        return decoder_output(inner, inputs, rows_U)
     return inner(**inputs, logits_to_keep=rows_U).logits[0]
 
 
@@ -57,7 +63,7 @@ def head_of(model: nn.Module) -> Head:
     def head(hidden_UD: Tensor) -> Tensor:
         placeholder_1U = torch.zeros(1, len(hidden_UD), dtype=torch.long, device=hidden_UD.device)
         with _bypassed(inner, hidden_UD[None]):
-            return inner(input_ids=placeholder_1U, use_cache=False).logits[0]
+            return inner(input_ids=placeholder_1U, use_cache=False).logits.squeeze(0)  # an index would fill a gradient of its own
 
     return head
 
@@ -88,6 +94,7 @@ def check_head(model: nn.Module) -> bool:
         torch.manual_seed(0)
         try:
             hidden_1TD = inner.get_decoder()(**inputs)[0]
+            try_narrowing(inner, inputs, hidden_1TD)
             with _bypassed(inner, hidden_1TD):
                 ours_TV = inner(input_ids=tokens_T[None], use_cache=False).logits[0]
         except (AttributeError, TypeError, RuntimeError, ValueError):
@@ -187,14 +194,29 @@ def _chunk_gradients(
 
 
 def _score(logits_UV: Tensor, rows_S: Tensor, targets_S: Tensor, weights_S: Tensor, totals: Tensor) -> Tensor:
-    """Add loss and number of correct targets to `totals` [2]; return the loss's gradient with respect to the logits."""
-    log_p_UV = torch.log_softmax(logits_UV, -1, dtype=weights_S.dtype)
-    log_p_S = log_p_UV[rows_S, targets_S]
-    totals[0] -= (weights_S * log_p_S).sum()  # not `@`, which autocast would round to bf16
-    totals[1] += (log_p_S >= log_p_UV.amax(-1)[rows_S]).sum()
+    """Add loss and number of correct targets to `totals` [2]; return the loss's gradient with respect to the logits, in their precision.
+
+    On a CPU a few positions at a time, so that what is computed in float32 stays in the processor's cache: a sixth of the time.
+    """
+    size = SCORED_AT_ONCE if logits_UV.device.type == "cpu" else len(logits_UV)
+    grad_UV = torch.empty_like(logits_UV)
+    starts = range(0, len(logits_UV), size)
+    bounds = torch.searchsorted(rows_S, torch.tensor([*starts, len(logits_UV)], device=rows_S.device)).tolist()
+    for start, first, last in zip(starts, bounds[:-1], bounds[1:], strict=True):
+        block = slice(start, start + size)
+        grad_UV[block] = _score_block(logits_UV[block], rows_S[first:last] - start, targets_S[first:last], weights_S[first:last], totals)
+    return grad_UV
+
+
+def _score_block(logits_UV: Tensor, rows_S: Tensor, targets_S: Tensor, weights_S: Tensor, totals: Tensor) -> Tensor:
+    logits_UV = logits_UV.to(weights_S.dtype)
+    most_U, p_UV = logits_UV.amax(-1), logits_UV.softmax(-1)
+    log_sum_U = most_U - p_UV.amax(-1).log()  # the likeliest is never too small for a logarithm
+    target_S = logits_UV[rows_S, targets_S]
+    totals[0] -= (weights_S * (target_S - log_sum_U[rows_S])).sum()  # not `@`, which autocast would round to bf16
+    totals[1] += (target_S >= most_U[rows_S]).sum()
     weights_U = weights_S.new_zeros(len(logits_UV)).index_add_(0, rows_S, weights_S)
-    grad_UV = log_p_UV.exp_().mul_(weights_U[:, None])
-    return grad_UV.index_put_((rows_S, targets_S), -weights_S, accumulate=True)
+    return p_UV.mul_(weights_U[:, None]).index_put_((rows_S, targets_S), -weights_S, accumulate=True)
 
 
 def _leaves(output: Tensor) -> list[Tensor]:

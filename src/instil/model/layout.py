@@ -104,8 +104,12 @@ def lay_out_tree(row: Tree, device: torch.device | str = "cpu", backend: Backend
         seen=tuple(sum(lengths[a] for a in chain) for chain in chains),
         positions_T=torch.from_numpy(row.positions_T).to(device),
         ends_T=torch.from_numpy(row.ends_T).to(device),
-        backend=backend or ("blocks" if device.type == "cuda" else "nodes"),
+        backend=backend or default_backend(device),
     )
+
+
+def default_backend(device: torch.device) -> Backend:
+    return "blocks" if device.type == "cuda" else "nodes"
 
 
 def lay_out_path(length: int, device: torch.device | str = "cpu") -> Layout:

@@ -53,17 +53,20 @@ class _Fork:
         return np.concatenate([np.arange(*self.nodes_N3[node, :2]) for node in (0, branch)])
 
 
-def probe(model: nn.Module, paths: Sequence[Path], *, longest: int | None = None, require_tree: bool = False) -> Probe:
+def probe(
+    model: nn.Module, paths: Sequence[Path], *, longest: int | None = None, require_tree: bool = False, own_precision: bool = True
+) -> Probe:
     """Compare two real examples, made to share a prefix, packed into one tree and alone: in the weights' own precision, then, if the caller
     is inside `torch.autocast`, in that of the run.
 
-    paths: real examples, two or more. longest: tokens of the longest example of the run (default: of `paths`). Raises UserError where
-    `require_tree` (recipe: `train.packing: tree`) and the model cannot be packed.
+    paths: real examples, two or more. longest: tokens of the longest example of the run (default: of `paths`). `own_precision`: False where
+    the first comparison has been made, before weights were rounded or moved. Raises UserError where `require_tree` (recipe:
+    `train.packing: tree`) and the model cannot be packed.
     """
     longest = longest or max(len(path.tokens) for path in paths)
     inner = base_model_of(model)
     reason = _known_reason(inner, longest)
-    result = Probe("alone", f"one example per pass: {reason}") if reason else _compare(model, inner, paths)
+    result = Probe("alone", f"one example per pass: {reason}") if reason else _compare(model, inner, paths, own_precision)
     if require_tree and result.mode == "alone":
         raise UserError(f"train.packing is tree, but {result.sentence.removeprefix('one example per pass: ')}: set train.packing: auto")
     return result
@@ -93,11 +96,11 @@ def _ropes(config: Any) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def _compare(model: nn.Module, inner: PreTrainedModel, paths: Sequence[Path]) -> Probe:
+def _compare(model: nn.Module, inner: PreTrainedModel, paths: Sequence[Path], own_precision: bool) -> Probe:
     name, window = type(inner).__name__, getattr(inner.config.get_text_config(), "sliding_window", None)
     fork = _fork(paths, _length(inner, window))
     run = torch.get_autocast_dtype(inner.device.type) if torch.is_autocast_enabled(inner.device.type) else inner.dtype
-    for precision in dict.fromkeys([inner.dtype, run]):
+    for precision in dict.fromkeys([inner.dtype, run] if own_precision else [run]):
         tolerance = TOLERANCES[precision]
         # The first comparison is of the rule, not of CUDA's kernels, which may not exist for the weights' precision.
         backend: Backend | None = "nodes" if precision != run else None

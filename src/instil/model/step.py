@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from instil.core.values import Path
 from instil.model.attention import base_model_of
+from instil.model.budget import pad_row, row_budget
 from instil.model.head import LEAST_CHUNK, LOGITS_PER_CHUNK, chunked_cross_entropy, head_of, hidden_states
-from instil.model.layout import Layout, Tree, lay_out_tree
+from instil.model.layout import Backend, Layout, Tree, default_backend, lay_out_tree
 
 
 class Row(Tree, Protocol):
@@ -37,13 +38,18 @@ class RowLoss(NamedTuple):
     metrics: dict[str, float]
 
 
-def row_loss(model: nn.Module, row: Row, *, tree: bool) -> RowLoss:
+def row_loss(model: nn.Module, row: Row, *, tree: bool, max_tokens: int | None = None, backend: Backend | None = None) -> RowLoss:
     """The loss of one row. `tree`: the row is a tree and we are inside `tree_attention(model)`; otherwise it must hold a single path, and
-    the model attends as it always does."""
+    the model attends as it always does. `max_tokens`: of a row; with it, rows are padded to a few budgets where attention is compiled.
+    `backend`: see `lay_out_tree`."""
     assert tree or len(row.nodes_N3) == 1, "only a row with a single path can do without tree attention"
     device = next(model.parameters()).device
-    layout = lay_out_tree(row, device) if tree else None
-    total, correct = _pair_losses(model, row.tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
+    tokens_T, layout = row.tokens_T, None
+    if tree:
+        backend = backend or default_backend(device)
+        padded = pad_row(tokens_T, row, row_budget(len(tokens_T), max_tokens)) if backend == "blocks" and max_tokens else row
+        tokens_T, layout = padded.tokens_T, lay_out_tree(padded, device, backend)
+    total, correct = _pair_losses(model, tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
     return RowLoss(total, float(row.weights_S.sum()), {"supervised": float(len(row.targets_S)), "correct": float(correct)})
 
 

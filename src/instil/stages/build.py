@@ -5,13 +5,16 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
-from instil.model.adapters import add_lora, describe_adapters, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, round_frozen, save_adapter, trainable_parameters
+from instil.model.compiled import check_compiler, compile_blocks
 from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
+from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
 from instil.stages.prepare import Data
 from instil.stages.say import Teller
@@ -38,28 +41,46 @@ class Built:
 def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
     device = device_of_run()
+    precision = choose_precision(recipe.train.precision, device)
+    autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
-    base = load_model(recipe.model, device=device, trust_remote_code=recipe.trust_remote_code)
+    base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
     weights = fingerprint_weights(base)
     taught = prepare_tokens(base, data, recipe.seed, tell)
-    model: torch.nn.Module = base
-    method: str = recipe.method
-    if recipe.method == "lora":
-        model = adapted = add_lora(base, recipe.lora, taught, recipe.seed)
-        method = describe_adapters(adapted)
+    found = _probe(recipe, base, data)
+    model, method = _adapt(base, recipe, taught, precision, device)
+    model.to(device)
     trainable, parameters = trainable_parameters(model)
-    precision = choose_precision(recipe.train.precision, device)
     recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    autocast = autocast_for(precision, device)
-    found = _probe(recipe, model, data, autocast)
+    if recipe.train.compile == "on":
+        check_compiler()
+        compile_blocks(base)
+        tell.say("the decoder blocks are compiled, which takes about half a minute")
+    if found.mode == "tree":
+        with autocast():
+            found = _probe(recipe, model, data, own_precision=False)
     share = f", {short(trainable)} trained" if trainable < parameters else ""
     modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
     sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
     return Built(model, weights, found, precision, autocast, trainable, parameters, sentence)
+
+
+def _adapt(
+    base: PreTrainedModel, recipe: Recipe, taught: list[int], precision: torch.dtype, device: torch.device
+) -> tuple[torch.nn.Module, str]:
+    """What the method trains of `base`, and how to call it."""
+    if recipe.method == "full":
+        return base, "full"
+    if recipe.method == "qlora":
+        quantize_linear(base, precision, device)
+    adapted = add_lora(base, recipe.lora, taught, recipe.seed)
+    if precision == torch.bfloat16:
+        round_frozen(adapted, precision)
+    return adapted, describe_adapters(adapted) + (", on a base in four bits" if recipe.method == "qlora" else "")
 
 
 @torch.no_grad()
@@ -88,13 +109,14 @@ def prepare_tokens(model: torch.nn.Module, data: Data, seed: int, tell: Teller) 
     return sorted({*new, *stale})
 
 
-def _probe(recipe: Recipe, model: torch.nn.Module, data: Data, autocast: Autocast) -> Probe:
+def _probe(recipe: Recipe, model: torch.nn.Module, data: Data, own_precision: bool = True) -> Probe:
+    """Of the base as it was loaded, then of what is trained, where and in what precision it is trained."""
     if recipe.train.packing == "alone":
         return Probe("alone", "not run: the recipe asks for one example per pass (train.packing: alone)")
     paths = data.paths_at(0)
     paths = paths if len(paths) > 1 else paths * 2
-    with autocast():
-        return probe(model, paths, longest=data.rules.max_length, require_tree=recipe.train.packing == "tree")
+    require = recipe.train.packing == "tree"
+    return probe(model, paths, longest=data.rules.max_length, require_tree=require, own_precision=own_precision)
 
 
 def save_model(folder: Path, recipe: Recipe, data: Data, built: Built) -> None:
@@ -107,7 +129,7 @@ def save_model(folder: Path, recipe: Recipe, data: Data, built: Built) -> None:
             transformers_logging.disable_progress_bar()
             built.model.save_pretrained(str(temporary))  # type: ignore[operator]
         save_contract(data.contract, temporary, data.rules.max_length)
-        write_json(temporary / "base.json", {"model": base_name(recipe.model), "method": recipe.method})
+        write_json(temporary / "base.json", {"model": base_name(recipe.model), "method": "full" if recipe.method == "full" else "lora"})
 
 
 def base_name(model: str) -> str:

@@ -21,6 +21,7 @@ from instil.core.recipe import Evaluate, Recipe
 from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
+from instil.model.norms import lean_norms
 from instil.stages.build import Built, build_model, save_model
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
@@ -194,12 +195,12 @@ def _train(
         if world.leads:
             prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
-    objective = supervised(tree)
+    objective = supervised(tree, knobs.max_tokens)
     held = _rows(data.held_paths(), recipe, tree) if data.held else []
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
-    with stop_on_signals() as stop, records, tree_attention(model) if tree else contextlib.nullcontext():
+    with stop_on_signals() as stop, records, lean_norms(model), tree_attention(model) if tree else contextlib.nullcontext():
         end = train(
             model,
             state=state or State(),

@@ -24,14 +24,15 @@ class Loss(NamedTuple):
 Objective = Callable[[torch.nn.Module, Row], Loss]
 
 
-def supervised(tree: bool) -> Objective:
+def supervised(tree: bool, max_tokens: int | None = None) -> Objective:
     """Cross-entropy of every completion token given what a server has sent and the model has said so far.
 
     `tree`: rows hold a tree of examples and the model runs under tree attention; else one example a row, with the model's own attention.
+    `max_tokens`: see `model.step.row_loss`.
     """
 
     def objective(model: torch.nn.Module, row: Row) -> Loss:
-        return Loss(*row_loss(model, row, tree=tree))
+        return Loss(*row_loss(model, row, tree=tree, max_tokens=max_tokens))
 
     return objective
 
