@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -186,7 +187,7 @@ def run_trl(case: Case, device: torch.device) -> dict[str, Any]:
     if on_gpu and find_spec("flash_attn") is not None:
         model.set_attn_implementation("flash_attention_2")
     arguments = SFTConfig(
-        output_dir="/tmp/instil-gpu-trl", per_device_train_batch_size=1, gradient_accumulation_steps=case.rows, max_length=case.length,
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=1, gradient_accumulation_steps=case.rows, max_length=case.length,
         packing=on_gpu, max_steps=STEPS, bf16=on_gpu, use_cpu=not on_gpu, gradient_checkpointing=case.recompute, use_liger_kernel=liger,
         report_to=[], save_strategy="no", logging_strategy="no", learning_rate=1e-4, completion_only_loss=True,
     )  # fmt: skip

@@ -131,8 +131,8 @@ class Train(Knobs):
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass. auto: only when the estimate exceeds the memory there is."""
     compile: Literal["on", "off"] = "off"
-    """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 12 % faster steps, after half a minute at the
-    start."""
+    """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 4 % faster steps, after half a minute at the
+    start; meant for GPUs."""
     packing: Literal["auto", "tree", "alone"] = "auto"
     """tree: shared prefixes computed once; alone: one example per pass. auto: tree, or alone, said aloud, where the probe finds that the
     architecture cannot be packed."""

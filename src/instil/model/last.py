@@ -22,9 +22,11 @@ def decoder_output(model: PreTrainedModel, inputs: dict[str, Any], rows_U: Tenso
     """The decoder's output [U, D] at the indices `rows_U`, each once, of the one row that `inputs` hold; where that pays, and changes
     nothing, the last layer's MLP runs at these only.
 
-    A layer that is recomputed in the backward pass would be recomputed whole, so models that checkpoint their activations always run whole.
+    A layer that is recomputed in the backward pass would be recomputed whole, so models that checkpoint their activations always run whole;
+    so do compiled ones, whose last layer would be compiled for every row.
     """
-    narrow = len(rows_U) <= WORTH * inputs["input_ids"].shape[-1] and narrows(model) and not _recomputes(model)
+    pays = len(rows_U) <= WORTH * inputs["input_ids"].shape[-1] and not _recomputes(model) and not _is_compiled(model)
+    narrow = pays and narrows(model)
     with _narrowed(model, rows_U) if narrow else contextlib.nullcontext():
         out_1TD: Tensor = model.get_decoder()(**inputs)[0]
     return out_1TD.squeeze(0).index_select(0, rows_U)
@@ -45,6 +47,10 @@ def try_narrowing(model: PreTrainedModel, inputs: dict[str, Any], output_1TD: Te
     with contextlib.suppress(AttributeError, TypeError, RuntimeError, ValueError, IndexError), _narrowed(model, rows_U):
         apart = (model.get_decoder()(**inputs)[0] - output_1TD).index_select(1, rows_U)
         _NARROWS[model] = bool(apart.norm() <= 1e-3 * output_1TD.index_select(1, rows_U).norm())
+
+
+def _is_compiled(model: PreTrainedModel) -> bool:
+    return any(module._compiled_call_impl is not None for module in model.modules())
 
 
 def _recomputes(model: PreTrainedModel) -> bool:

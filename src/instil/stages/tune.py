@@ -200,7 +200,8 @@ def _train(
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
-    with stop_on_signals() as stop, records, lean_norms(model), tree_attention(model) if tree else contextlib.nullcontext():
+    lean = lean_norms(model) if knobs.compile == "off" else contextlib.nullcontext()  # the compiler makes its own
+    with stop_on_signals() as stop, records, lean, tree_attention(model) if tree else contextlib.nullcontext():
         end = train(
             model,
             state=state or State(),
