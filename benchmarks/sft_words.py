@@ -15,7 +15,10 @@ NAMES = {
     "trl_sorted_16": "TRL, 16 rows by length",
     "trl_packing": "TRL, packing",
     "trl_sorted_8_bf16_weights": "TRL, 8 rows by length, weights in bf16",
+    "llamafactory": "LLaMA-Factory, 8 rows, its defaults",
+    "llamafactory_sorted_8": "LLaMA-Factory, 8 rows by length",
     "trainer": "transformers.Trainer, 8 rows",
+    "trainer_sorted_4": "transformers.Trainer, 4 rows by length",
     "trainer_sorted_8": "transformers.Trainer, 8 rows by length",
 }
 SETS = {

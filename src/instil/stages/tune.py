@@ -22,6 +22,7 @@ from instil.core.run import RunFolder, check_new, create_run, open_run, run_name
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
 from instil.model.norms import lean_norms
+from instil.model.rotary import lean_rotary
 from instil.stages.build import Built, build_model, save_model
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
@@ -200,7 +201,8 @@ def _train(
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
-    with stop_on_signals() as stop, records, lean_norms(model), tree_attention(model) if tree else contextlib.nullcontext():
+    attending = tree_attention(model) if tree else contextlib.nullcontext()
+    with stop_on_signals() as stop, records, lean_norms(model), lean_rotary(model), attending:
         end = train(
             model,
             state=state or State(),
