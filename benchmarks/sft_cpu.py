@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path as Folder
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -35,12 +34,17 @@ RESULTS = ROOT / "benchmarks" / "results" / "sft_cpu.json"
 REFERENCE = "instil"
 STEPS = 3
 """Steps of every contender, the first of them not in the rates; a set with its peers takes four minutes on two cores."""
-MEMORY = 6 * 2**30
+MEMORY = 7 * 2**30
 DEFAULTS = 2
 """Steps of TRL at its defaults, which takes four times as long as at its best."""
-CONTENDERS = ("instil", "instil_unshared", "trl", "trl_sorted_2", "trl_sorted_4", "trainer_sorted_4", "trainer_sorted_8")
-MORE = ("trainer", "trl_packing", "trl_sorted_8", "trl_sorted_16", "trl_sorted_8_bf16_weights", "llamafactory", "llamafactory_sorted_8")
-"""Slower than their like wherever they were measured; they run when named by `--only`."""
+CONTENDERS = {
+    "alpaca": ("instil", "instil_unshared", "trl", "trl_sorted_2", "trl_sorted_4", "trainer_sorted_4", "trainer_sorted_8"),
+    "multi_turn": ("instil", "instil_unshared", "trl", "trl_sorted_2", "trainer_sorted_4"),
+    "tools": ("instil", "instil_unshared", "trl", "trl_sorted_2", "trainer_sorted_4"),
+}
+OTHERS = ("instil", "instil_unshared", "trl", "trl_sorted_4", "trainer_sorted_8")
+MORE = ("trainer", "trl_packing", "trl_sorted_8", "trl_sorted_16", "trl_sorted_8_bf16_weights")
+"""Slower than their like where they were measured; they run when named by `--only`."""
 LOSS, NORM = 2e-3, 3e-2
 """How far loss and gradient norm of a step may lie apart, relative: bf16 rounds products to 8 bits, in another order for everybody."""
 
@@ -54,7 +58,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="every contender runs so often, in turn; medians over all its steps count")
     parser.add_argument("--work", type=Folder, help="keep model, rows and caches in this folder, for further calls")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has trl (default: this one)")
-    parser.add_argument("--factory-python", default=sys.executable, help="an interpreter that has llamafactory, in its own environment")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"sets": {}}
@@ -86,14 +89,13 @@ def measure(name: str, work: Folder, arguments: argparse.Namespace, known: dict[
     batches = [rows[i : i + size] for i in range(0, size * STEPS, size)]
     assert len(batches[-1]) == size, f"{name} has too few rows for {STEPS} steps"
     facts = sizes(batches)
-    wanted = arguments.only or CONTENDERS
+    wanted = arguments.only or CONTENDERS.get(name, OTHERS)
     earlier = known["sets"].get(name, {}).get("contenders", {}) if arguments.only else {}
     found: dict[str, Any] = {"facts": facts | {"prepare_s": round(preparing, 2)}, "contenders": earlier}
     known["sets"][name] = found
     runs: dict[str, list[dict[str, Any]]] = {contender: [] for contender in wanted}
-    touched = bytearray(MEMORY)  # a virtual machine pays for the first use of a page, whoever comes first
-    touched[::4096] = b"\1" * len(range(0, MEMORY, 4096))
-    del touched
+    # A virtual machine pays for the first use of a page, whoever comes first: every contender finds them used.
+    subprocess.run([sys.executable, "-c", f"bytearray({MEMORY})[::4096] = bytes({MEMORY // 4096})"], check=True)
     again = [REFERENCE] * (REFERENCE in wanted)  # first and last: a slow minute of the machine shows
     for contender in list(wanted) * arguments.rounds + again:
         ours = contender.startswith("instil")
@@ -130,9 +132,7 @@ def sizes(batches: list[Any]) -> dict[str, Any]:
 
 def run(contender: str, work: Folder, arguments: argparse.Namespace) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-    python = arguments.peer_python
-    if contender.startswith(("instil", "llamafactory")):
-        python = sys.executable if contender.startswith("instil") else arguments.factory_python
+    python = sys.executable if contender.startswith("instil") else arguments.peer_python
     command = [python, str(ROOT / "benchmarks" / "sft_peers.py"), contender, str(work)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -141,15 +141,15 @@ def run(contender: str, work: Folder, arguments: argparse.Namespace) -> dict[str
 
 
 def rates(figures: dict[str, Any], facts: dict[str, Any], packed: bool) -> dict[str, Any]:
-    """Per second, from the median step; packing fills steps otherwise, so there the sum counts."""
+    """Per second, from the mean step, each the median of the rounds; packing fills steps otherwise, so there the sum counts."""
     steps = len(figures["loss"]) if not packed else facts["steps"]
-    seconds = median(figures["step_s"])
+    seconds = float(np.mean(np.median(np.reshape(figures["step_s"], (figures["rounds"], -1)), axis=0)))
     if packed:  # each of its P steps but the first trains a P-th of the rows
         packs = len(figures["step_s"]) // figures["rounds"] + 1
         seconds = float(np.mean(figures["step_s"])) * packs / steps
     computed = round(sum(figures["computed"]) / steps)
     per_second = {key: round(facts[key] / seconds, 2) for key in ("examples", "tokens", "supervised")}
-    kept = {f"{key}_per_s": value for key, value in per_second.items()} | {"computed": computed, "median_step_s": round(seconds, 3)}
+    kept = {f"{key}_per_s": value for key, value in per_second.items()} | {"computed": computed, "mean_step_s": round(seconds, 3)}
     return kept | {key: value for key, value in figures.items() if key != "computed"}
 
 

@@ -27,7 +27,7 @@ from instil.core.values import Path
 from instil.stages.prepare import prepare
 
 SHARED = Folder(__file__).parents[1].parent / "shared" / "data"
-STEP = {"alpaca": 64, "multi_turn": 12, "tasks_0": 64, "tasks_2": 64, "tools": 8, "answers_4": 32}
+STEP = {"alpaca": 64, "multi_turn": 8, "tasks_0": 64, "tasks_2": 64, "tools": 8, "answers_4": 32}
 """Rows of a step."""
 LENGTH = 2048
 TOOLS = 12

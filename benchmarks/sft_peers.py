@@ -33,8 +33,6 @@ PEERS: dict[str, tuple[str, int, bool, bool, dict[str, Any]]] = {
     "trl_sorted_8": ("trl", 8, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_16": ("trl", 16, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_8_bf16_weights": ("trl", 8, True, True, {"gradient_checkpointing": False}),
-    "llamafactory": ("llamafactory", 8, False, False, {}),
-    "llamafactory_sorted_8": ("llamafactory", 8, True, False, {"disable_gradient_checkpointing": True}),
     "trainer": ("transformers", 8, False, False, {}),
     "trainer_sorted_4": ("transformers", 4, True, False, {}),
     "trainer_sorted_8": ("transformers", 8, True, False, {}),
@@ -179,14 +177,11 @@ def _peer(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        "train_sampling_strategy": "sequential",
         "seed": 0,
     }
     clock, computed, in_flight = Clock(), list[int](), [0]
     watch = _watch(clock, computed, in_flight)
-    if kind == "llamafactory":
-        started = _factory(work, data, arguments | own, watch)
-        return {"clock": clock, "started": started, "computed": [sum(computed)], "in_flight": in_flight[0]}
-    arguments["train_sampling_strategy"] = "sequential"
     model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.bfloat16 if bf16_weights else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(work / "base")
     if kind == "trl":
@@ -199,17 +194,6 @@ def _peer(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     started = time.perf_counter()
     trainer.train()
     return {"clock": clock, "started": started, "computed": [sum(computed)], "in_flight": in_flight[0]}
-
-
-def _factory(work: Folder, data: Any, arguments: dict[str, Any], watch: TrainerCallback) -> float:
-    """LLaMA-Factory's own entry, over tokens that are ready. Returns when it began."""
-    from llamafactory.train.tuner import run_exp
-
-    data.map(lambda row: {"attention_mask": [1] * len(row["input_ids"])}).save_to_disk(str(work / "factory"))
-    told = {"stage": "sft", "do_train": True, "finetuning_type": "full", "template": "empty", "cutoff_len": 2048, "disable_shuffling": True}
-    began = time.perf_counter()
-    run_exp({**told, "model_name_or_path": str(work / "base"), "tokenized_path": str(work / "factory"), **arguments}, [watch])
-    return began
 
 
 def _watch(clock: Clock, computed: list[int], in_flight: list[int]) -> TrainerCallback:
