@@ -27,7 +27,7 @@ from instil.core.values import Path
 from instil.stages.prepare import prepare
 
 SHARED = Folder(__file__).parents[1].parent / "shared" / "data"
-STEP = {"alpaca": 64, "multi_turn": 32, "tasks_0": 64, "tasks_2": 64, "tools": 16, "answers_4": 32}
+STEP = {"alpaca": 64, "multi_turn": 8, "tasks_0": 64, "tasks_2": 64, "tools": 8, "answers_4": 32}
 """Rows of a step."""
 LENGTH = 2048
 TOOLS = 12
@@ -79,13 +79,19 @@ def write_rows(name: str, folder: Folder, shared: Folder) -> tuple[list[str], di
     """The data files of a set, and what a recipe says about them beside."""
     if name.startswith("tasks_"):
         return _task_files(folder, shared), {"data_options": {"few_shot": int(name[-1])}, "template": "chatml"}
-    rows = {"alpaca": _alpaca, "multi_turn": _multi_turn, "tools": _tools, "answers_4": _answers}[name](shared)
+    rows = {"alpaca": _alpaca, "alpaca_all": _alpaca_all, "multi_turn": _multi_turn, "tools": _tools, "answers_4": _answers}[name](shared)
     file = folder / f"{name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return [str(file)], {"template": "alpaca" if name == "alpaca" else "chatml"}
+    return [str(file)], {"template": "alpaca" if name.startswith("alpaca") else "chatml"}
 
 
 def prepared(name: str, folder: Folder, shared: Folder) -> list[list[Path]]:
+    """As many rows of the set as four steps can hold."""
+    rows = all_rows(name, folder, shared)
+    return rows[: len(rows) // STEP[name] * STEP[name]][: 4 * STEP[name]]
+
+
+def all_rows(name: str, folder: Folder, shared: Folder) -> list[list[Path]]:
     """The set's rows in a fixed order, each as its paths (one per trained turn)."""
     files, told = write_rows(name, folder, shared)
     options = told.pop("data_options", {})
@@ -95,7 +101,7 @@ def prepared(name: str, folder: Folder, shared: Folder) -> list[list[Path]]:
     rows = [row for row in rows if len(sequences(row)) == 1]  # so that a step holds the same rows for everybody
     if name != "answers_4":  # whose rows stand in groups of one prompt
         random.Random(0).shuffle(rows)
-    return rows[: len(rows) // STEP[name] * STEP[name]][: 4 * STEP[name]]
+    return rows
 
 
 def sequences(row: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -116,9 +122,13 @@ def sequences(row: list[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _alpaca(shared: Folder) -> list[dict[str, Any]]:
+    return _alpaca_all(shared)[:320]
+
+
+def _alpaca_all(shared: Folder) -> list[dict[str, Any]]:
     rows = [row for name in ("alpaca_en_demo", "raschka_1100") for row in _json(shared / "instruct" / f"{name}.json")]
     random.Random(0).shuffle(rows)
-    return rows[:320]
+    return rows
 
 
 def _multi_turn(shared: Folder) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ PEERS: dict[str, tuple[str, int, bool, bool, dict[str, Any]]] = {
     "trl_sorted_16": ("trl", 16, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_8_bf16_weights": ("trl", 8, True, True, {"gradient_checkpointing": False}),
     "trainer": ("transformers", 8, False, False, {}),
+    "trainer_sorted_4": ("transformers", 4, True, False, {}),
     "trainer_sorted_8": ("transformers", 8, True, False, {}),
 }
 
@@ -42,7 +43,8 @@ class Clock:
     """Seconds, loss and gradient norm per step."""
 
     def __init__(self) -> None:
-        self.last, self.seconds, self.losses, self.norms = time.perf_counter(), list[float](), list[float](), list[float]()
+        self.started = self.last = time.perf_counter()
+        self.seconds, self.losses, self.norms = list[float](), list[float](), list[float]()
 
     def step(self) -> None:
         now = time.perf_counter()
@@ -76,11 +78,35 @@ def _resident() -> float:
 
 
 def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
-    """The loop as `instil train` runs it. `instil_unshared`: nothing is shared but the earlier turns of a conversation."""
+    """`instil_unshared`: nothing is shared but the earlier turns of a conversation."""
     from instil.batch import trie
+
+    if contender == "instil_unshared":
+        trie.MIN_SHARED = 1 << 40
+    model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.float32)
+    shares: dict[str, Any] = {}
+    once_more = (lambda step: shares.update(_shares(step))) if contender == "instil" else None
+    clock, computed, peak = instil_steps(model, steps, afterwards=once_more)
+    in_flight = max(len(row.tokens_T) for step in steps for row in rows_of(step))
+    return {"clock": clock, "started": clock.started, "computed": computed, "in_flight": in_flight, **shares, "peak_mib": peak}
+
+
+def rows_of(step: list[Any], max_tokens: int | None = None) -> list[Any]:
+    """A step's rows as `instil train` lays them out."""
+    from instil.batch.trie import lay_out
+    from instil.core.recipe import Train
+
+    return lay_out([path for row in step for path in row], max_tokens or Train().max_tokens, Train().average)
+
+
+def instil_steps(
+    model: torch.nn.Module, steps: list[Any], max_tokens: int | None = None, afterwards: Callable[[Callable[[], Any]], Any] | None = None
+) -> tuple[Clock, list[int], int]:
+    """The loop as `instil train` runs it: clock, computed tokens per step, peak memory in MiB. `afterwards` is given one step more."""
     from instil.core.recipe import Train
     from instil.model.attention import tree_attention
     from instil.model.norms import lean_norms
+    from instil.model.rotary import lean_rotary
     from instil.train.checkpoint import State
     from instil.train.distributed import World
     from instil.train.heap import keep_freed_memory
@@ -90,10 +116,6 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     from instil.train.optimizer import make_optimizer
 
     keep_freed_memory()
-    knobs = Train()
-    if contender == "instil_unshared":
-        trie.MIN_SHARED = 1 << 40
-    model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.float32)
     optimizer = make_optimizer(model, Train(weight_decay=0.0, beta2=0.999), RATE)
     objective, autocast = supervised(True), autocast_for(torch.bfloat16, torch.device("cpu"))
     clock, tokens = Clock(), list[int]()
@@ -104,12 +126,10 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
         clock.norms.append(record["gradient_norm"])
         tokens.append(record["tokens"])
 
-    def rows_at(step: int) -> list[trie.Row]:
-        return trie.lay_out([path for row in steps[step] for path in row], knobs.max_tokens, knobs.average)
+    def rows_at(step: int) -> list[Any]:
+        return rows_of(steps[step], max_tokens)
 
-    started = time.perf_counter()
-    clock.last = started
-    with tree_attention(model), lean_norms(model):
+    with tree_attention(model), lean_norms(model), lean_rotary(model):
         train(
             model,
             state=State(),
@@ -126,16 +146,16 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
             where=str,
             autocast=autocast,
         )
-        steady = {"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
-        shares = _shares(lambda: take_step(model, rows_at(1), 1, objective, optimizer, 0, 1.0, autocast, World(), str))
-    return {"clock": clock, "started": started, "computed": tokens, **shares, **steady}
+        peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        if afterwards is not None:
+            afterwards(lambda: take_step(model, rows_at(1), 1, objective, optimizer, 0, 1.0, autocast, World(), str))
+    return clock, tokens, peak
 
 
 def _peer(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     """TRL's or transformers' trainer over the same tokens, targets and order."""
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
-    from trl import SFTConfig, SFTTrainer
 
     kind, micro, by_length, bf16_weights, own = PEERS[contender]
     rows = [row for step in steps for row in (sorted(step, key=lambda r: -len(r[0])) if by_length else step)]
@@ -160,24 +180,35 @@ def _peer(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
         "train_sampling_strategy": "sequential",
         "seed": 0,
     }
+    clock, computed, in_flight = Clock(), list[int](), [0]
+    watch = _watch(clock, computed, in_flight)
     model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.bfloat16 if bf16_weights else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(work / "base")
-    clock, computed = Clock(), list[int]()
-    watch = _watch(clock)
     if kind == "trl":
+        from trl import SFTConfig, SFTTrainer
+
         config = SFTConfig(**arguments, **{"max_length": 2048, **own})
         trainer = SFTTrainer(model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[watch])
     else:
         trainer = Trainer(model, TrainingArguments(**arguments, **own), _padded, data, callbacks=[watch])
-    model.register_forward_pre_hook(lambda _, args, kwargs: computed.append(kwargs["input_ids"].numel()), with_kwargs=True)
     started = time.perf_counter()
-    clock.last = started
     trainer.train()
-    return {"clock": clock, "started": started, "computed": [sum(computed)]}
+    return {"clock": clock, "started": started, "computed": [sum(computed)], "in_flight": in_flight[0]}
 
 
-def _watch(clock: Clock) -> TrainerCallback:
+def _watch(clock: Clock, computed: list[int], in_flight: list[int]) -> TrainerCallback:
+    """Seconds, losses and norms into `clock`; tokens of every forward pass, padding included; the most real ones that one of them had."""
+
+    def see(_: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        computed.append(kwargs["input_ids"].numel())
+        if kwargs.get("attention_mask") is not None:  # packing has none
+            in_flight[0] = max(in_flight[0], int(kwargs["attention_mask"].sum()))
+
     class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
+            model.register_forward_pre_hook(see, with_kwargs=True)
+            clock.last = time.perf_counter()
+
         def on_step_end(self, *_: Any, **__: Any) -> None:
             clock.step()
 

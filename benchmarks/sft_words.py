@@ -16,6 +16,7 @@ NAMES = {
     "trl_packing": "TRL, packing",
     "trl_sorted_8_bf16_weights": "TRL, 8 rows by length, weights in bf16",
     "trainer": "transformers.Trainer, 8 rows",
+    "trainer_sorted_4": "transformers.Trainer, 4 rows by length",
     "trainer_sorted_8": "transformers.Trainer, 8 rows by length",
 }
 SETS = {
@@ -33,18 +34,28 @@ def table(known: dict[str, Any]) -> str:
     parts = []
     for name in (name for name in SETS if name in known["sets"]):
         found, facts = known["sets"][name], known["sets"][name]["facts"]
-        ratio = f": **{found['ratio_best']}x** TRL's best" if "ratio_best" in found else ""
         parts.append(
-            f"{SETS[name]}{ratio}. Steps of {facts['examples']} sequences, {facts['tokens']:,} tokens, {facts['supervised']:,} trained\n\n"
-            "| | examples/s | trained tokens/s | tokens computed per step | first step, s | peak memory, MiB |\n"
-            "| --- | ---: | ---: | ---: | ---: | ---: |\n" + "".join(_line(NAMES[c], f) for c, f in found["contenders"].items())
+            f"{SETS[name]}{_ratios(found['contenders'])}. Steps of {facts['examples']} sequences, {facts['tokens']:,} tokens, "
+            f"{facts['supervised']:,} trained\n\n"
+            "| | examples/s | trained tokens/s | tokens computed per step | first step, s | peak memory, MiB | KiB per token in flight |\n"
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "".join(_line(NAMES[c], f) for c, f in found["contenders"].items())
         )
     return "\n".join(parts)
 
 
+def _ratios(contenders: dict[str, Any]) -> str:
+    """How many times as fast as the best of TRL and of plain transformers."""
+    mine, said = contenders.get("instil", {}).get("examples_per_s"), []
+    for kind, name in (("trl", "TRL's best"), ("trainer", "`Trainer`'s")):
+        speeds = [f["examples_per_s"] for c, f in contenders.items() if c.startswith(kind) and "bf16_weights" not in c]
+        said += [f"**{mine / max(speeds):.2f}x** {name}"] if mine and speeds else []
+    return ": " + ", ".join(said) if said else ""
+
+
 def _line(name: str, f: dict[str, Any]) -> str:
     speed = f"{f['examples_per_s']:.1f} | {f['supervised_per_s']:,.0f} | {f['computed']:,}"
-    return f"| {name} | {speed} | {f['first_step_s'] + f['start_s']:.1f} | {f['peak_mib']:,} |\n"
+    each = f"{1024 * (f['peak_mib'] - f['idle_mib']) / f['in_flight']:,.0f}" if f.get("in_flight") else ""
+    return f"| {name} | {speed} | {f['first_step_s'] + f['start_s']:.1f} | {f['peak_mib']:,} | {each} |\n"
 
 
 def write_page(known: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ A call costs a CPU a third of a millisecond however little it computes, and a st
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -16,16 +17,18 @@ from instil.model.layout import Layout, Scores
 
 LONGEST = 512
 """Tokens of a node that is still grouped. Longer ones fill a call by themselves, and their weights would be too large to keep."""
-CALL = 50_000
-"""What a call costs, in scores (queries times keys of a head) that could be computed meanwhile: how much padding a call saved is worth.
-LONGEST and CALL of 512 and 20,000 / 512 and 100,000 / 1,024 and 50,000 train 26.1 / 26.8 / 26.9 examples a second, 128 and 20,000 23.1
-(25M parameters, eight heads of 64, 64 Alpaca rows a step, two cores)."""
+PIECE = 128
+"""Most queries side by side: a longer node is cut, so that less is computed above the diagonal only to be masked."""
+CALL = 20_000
+"""What a call costs, in scores (queries times keys of a head) that could be computed meanwhile: how much padding a call saved is worth."""
+Piece = tuple[int, int, int]
+"""A node, and its tokens from, to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """G nodes, padded to Q queries and S keys. `queries_GQ`, `keys_GS`: places in the row, -1 where padded; `mask_G1QS`: which key each
-    query sees."""
+    """G nodes or pieces of nodes, padded to Q queries and S keys. `queries_GQ`, `keys_GS`: places in the row, -1 where padded;
+    `mask_G1QS`: which key each query sees."""
 
     queries_GQ: Tensor
     keys_GS: Tensor
@@ -227,18 +230,28 @@ def _biases(tree: Layout, window: int | None, dtype: torch.dtype) -> tuple[Tenso
 
 
 def _group(tree: Layout, window: int | None) -> Grouping:
-    starts = [0]
-    for length in tree.lengths:
-        starts.append(starts[-1] + length)
-    spans = {node: _seen_places(tree, starts, node, tree.mask(node, window)[0]) for node, n in enumerate(tree.lengths) if n <= LONGEST}
-    groups = _bundles({node: (tree.lengths[node], len(places)) for node, places in spans.items()})
-    alone = tuple(node for node in range(len(tree.lengths)) if node not in spans)
-    made = tuple(_padded(tree, starts, {node: spans[node] for node in nodes}, window) for nodes in groups)
+    starts = [0, *accumulate(tree.lengths)]
+    spans: dict[Piece, Tensor] = {}
+    for node, length in enumerate(tree.lengths):
+        if length <= LONGEST:
+            seen = _seen_places(tree, starts, node, tree.mask(node, window)[0])
+            for begin, end in pairwise(_cuts(length)):
+                spans[node, begin, end] = seen[: len(seen) - length + end]
+    groups = _bundles({piece: (piece[2] - piece[1], len(places)) for piece, places in spans.items()})
+    grouped = sorted({node for node, _, _ in spans})
+    alone = tuple(node for node in range(len(tree.lengths)) if tree.lengths[node] > LONGEST)
+    made = tuple(_padded(tree, starts, {piece: spans[piece] for piece in pieces}, window) for pieces in groups)
     place, at = torch.empty(tree.num_tokens, dtype=torch.long), 0
-    for node in (*sorted(spans), *alone):
+    for node in (*grouped, *alone):
         place[starts[node] : starts[node + 1]] = torch.arange(at, at + tree.lengths[node])
         at += tree.lengths[node]
     return Grouping(made, alone, place.to(tree.ends_T.device))
+
+
+def _cuts(length: int) -> list[int]:
+    """Where a node is cut into pieces of nearly equal length: an early one need not look at the keys of the later ones."""
+    count = -(-length // PIECE)
+    return [length * i // count for i in range(count + 1)]
 
 
 def _seen_places(tree: Layout, starts: list[int], node: int, first: int) -> Tensor:
@@ -246,33 +259,34 @@ def _seen_places(tree: Layout, starts: list[int], node: int, first: int) -> Tens
     return torch.cat([torch.arange(starts[n], starts[n + 1]) for n in (*tree.chains[node], node)])[first:]
 
 
-def _bundles(shapes: dict[int, tuple[int, int]]) -> list[list[int]]:
-    """Nodes of like shape (queries, keys) together, the largest first; a bundle grows while all its padding costs less than a call."""
-    bundles: list[list[int]] = []
+def _bundles(shapes: dict[Piece, tuple[int, int]]) -> list[list[Piece]]:
+    """Pieces of like shape (queries, keys) together, the largest first; a bundle grows while all its padding costs less than a call."""
+    bundles: list[list[Piece]] = []
     most_q = most_k = needed = 0
-    for node in sorted(shapes, key=lambda n: (shapes[n][1], shapes[n][0], n), reverse=True):
-        queries, keys = shapes[node]
+    for piece in sorted(shapes, key=lambda p: (shapes[p][1], shapes[p][0], p), reverse=True):
+        queries, keys = shapes[piece]
         wider, needed = max(most_q, queries), needed + queries * keys
         if bundles and (len(bundles[-1]) + 1) * wider * most_k <= needed + CALL:
-            bundles[-1].append(node)
+            bundles[-1].append(piece)
             most_q = wider
         else:
-            bundles.append([node])
+            bundles.append([piece])
             most_q, most_k, needed = queries, keys, queries * keys
     return bundles
 
 
-def _padded(tree: Layout, starts: list[int], spans: dict[int, Tensor], window: int | None) -> Group:
-    most_q, most_k = max(tree.lengths[node] for node in spans), max(map(len, spans.values()))
+def _padded(tree: Layout, starts: list[int], spans: dict[Piece, Tensor], window: int | None) -> Group:
+    most_q, most_k = max(end - begin for _, begin, end in spans), max(map(len, spans.values()))
     queries_GQ = torch.full((len(spans), most_q), -1)
     keys_GS = torch.full((len(spans), most_k), -1)
     mask_GQS = torch.zeros(len(spans), most_q, most_k, dtype=torch.bool)
-    for i, (node, places) in enumerate(spans.items()):
-        length, keys = tree.lengths[node], len(places)
-        queries_GQ[i, :length] = torch.arange(starts[node], starts[node + 1])
+    for i, ((node, begin, end), places) in enumerate(spans.items()):
+        length, keys = end - begin, len(places)
+        queries_GQ[i, :length] = torch.arange(starts[node] + begin, starts[node] + end)
         keys_GS[i, :keys] = places
         mask = tree.mask(node, window)[1]
-        mask_GQS[i, :length, :keys] = torch.ones(length, keys, dtype=torch.bool).tril() if mask is None else mask
+        causal = torch.ones(length, keys, dtype=torch.bool).tril(begin) if mask is None else mask[begin:end, :keys]
+        mask_GQS[i, :length, :keys] = causal
         mask_GQS[i, length:, 0] = True  # padding sees one key: softmax over none is not a number
     device = tree.ends_T.device
     return Group(queries_GQ.to(device), keys_GS.to(device), mask_GQS[:, None].to(device))

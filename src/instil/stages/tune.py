@@ -17,11 +17,12 @@ from instil.core.errors import UserError
 from instil.core.files import disk_errors, hash_text, read_json, read_jsonl
 from instil.core.ledger import Counts
 from instil.core.loading import dump_recipe
-from instil.core.recipe import Evaluate, Recipe
+from instil.core.recipe import Evaluate, Recipe, Train
 from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
 from instil.model.norms import lean_norms
+from instil.model.rotary import lean_rotary
 from instil.stages.build import Built, build_model, save_model
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
@@ -200,8 +201,8 @@ def _train(
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
-    lean = lean_norms(model) if knobs.compile == "off" else contextlib.nullcontext()  # the compiler makes its own
-    with stop_on_signals() as stop, records, lean, tree_attention(model) if tree else contextlib.nullcontext():
+    attending = tree_attention(model) if tree else contextlib.nullcontext()
+    with stop_on_signals() as stop, records, _lean(model, knobs), attending:
         end = train(
             model,
             state=state or State(),
@@ -228,6 +229,16 @@ def _train(
             save_model(folder.model, recipe, data, built)
     tell.end(outcome, time.monotonic() - began, stop.asked)
     return outcome
+
+
+@contextlib.contextmanager
+def _lean(model: torch.nn.Module, knobs: Train) -> Iterator[None]:
+    """Norms and rotary positions in one piece each on a CPU; a compiled model is given its own by the compiler."""
+    if knobs.compile == "on":
+        yield
+        return
+    with lean_norms(model), lean_rotary(model):
+        yield
 
 
 def _rows(paths: Any, recipe: Recipe, tree: bool) -> list[Row]:
