@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path as Folder
+from statistics import median
 from typing import Any
 
 ROOT = Folder(__file__).parents[1]
@@ -183,9 +184,10 @@ def trained(part: str, point: str, folder: Folder, arguments: argparse.Namespace
     model = LlamaForCausalLM(config).float()
     steps = text_steps(int(point), folder, arguments.shared) if part == "rows" else row_steps(part, point, folder, arguments.shared)
     clock, computed, peak = instil_steps(model, steps, max_tokens=TEXT)
-    seconds = sorted(clock.seconds[1:])[(len(steps) - 1) // 2]
+    seconds = median(clock.seconds[1:])
     examples = len(steps[0])
     return {
+        "threads": arguments.threads,
         "parameters": sum(p.numel() for p in model.parameters()),
         "examples": examples,
         "computed": round(sum(computed) / len(computed)),

@@ -36,7 +36,7 @@ def table(known: dict[str, Any]) -> str:
         found, facts = known["sets"][name], known["sets"][name]["facts"]
         parts.append(
             f"{SETS[name]}{_ratios(found['contenders'])}. Steps of {facts['examples']} sequences, {facts['tokens']:,} tokens, "
-            f"{facts['supervised']:,} trained\n\n"
+            f"{facts['supervised']:,} trained.{_products(found['contenders'].get('instil', {}))}\n\n"
             "| | examples/s | trained tokens/s | tokens computed per step | first step, s | peak memory, MiB | KiB per token in flight |\n"
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "".join(_line(NAMES[c], f) for c, f in found["contenders"].items())
         )
@@ -50,6 +50,16 @@ def _ratios(contenders: dict[str, Any]) -> str:
         speeds = [f["examples_per_s"] for c, f in contenders.items() if c.startswith(kind) and "bf16_weights" not in c]
         said += [f"**{mine / max(speeds):.2f}x** {name}"] if mine and speeds else []
     return ": " + ", ".join(said) if said else ""
+
+
+def _products(mine: dict[str, Any]) -> str:
+    if "linear_share_of_peak" not in mine:
+        return ""
+    peak, step = mine["linear_share_of_peak"], mine["linear_share_of_step"]
+    return (
+        f" instil's linear layers reach {100 * peak:.0f} % of the {mine['bf16_peak_gflops']:,} GFLOP/s that this processor multiplies "
+        f"matrices at, and are {100 * step:.0f} % of its step."
+    )
 
 
 def _line(name: str, f: dict[str, Any]) -> str:
