@@ -9,7 +9,15 @@ from transformers import LlamaConfig
 from instil.core.errors import UserError
 from instil.model.head import hidden_states
 from instil.train import memory
-from instil.train.memory import activation_bytes, autocast_for, choose_precision, device_of_run, free_memory, should_checkpoint
+from instil.train.memory import (
+    activation_bytes,
+    autocast_for,
+    choose_precision,
+    device_of_run,
+    free_memory,
+    may_keep_freed_memory,
+    should_checkpoint,
+)
 from tests.model.tiny import build
 
 CPU = torch.device("cpu")
@@ -89,3 +97,10 @@ def test_no_recomputation_for_tiny_models() -> None:
 def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device_of_run() == CPU
+
+
+def test_memory_is_kept_only_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = activation_bytes(CONFIG, 1000, torch.bfloat16) + 12 * 5000
+    for free, keeps in ((2 * need + 1, True), (2 * need, False), (None, True)):
+        monkeypatch.setattr(memory, "free_memory", lambda _, free=free: free)
+        assert may_keep_freed_memory(CONFIG, 1000, torch.bfloat16, CPU, 5000) == keeps

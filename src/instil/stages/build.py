@@ -21,12 +21,13 @@ from instil.stages.say import Teller
 from instil.template.saved import save_contract
 from instil.train.checkpoint import plain_disk_errors
 from instil.train.display import short
-from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, should_checkpoint
+from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, may_keep_freed_memory, should_checkpoint
 
 
 @dataclass(frozen=True)
 class Built:
-    """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model."""
+    """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model. `roomy`: memory that is
+    freed may stay with the process."""
 
     model: torch.nn.Module
     base: str
@@ -35,6 +36,7 @@ class Built:
     autocast: Autocast
     trainable: int
     parameters: int
+    roomy: bool
     sentence: str
 
 
@@ -66,7 +68,8 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     share = f", {short(trainable)} trained" if trainable < parameters else ""
     modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
     sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
-    return Built(model, weights, found, precision, autocast, trainable, parameters, sentence)
+    roomy = may_keep_freed_memory(base.config, recipe.train.max_tokens, precision, device, trainable)
+    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence)
 
 
 def _adapt(

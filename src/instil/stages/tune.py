@@ -93,7 +93,6 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if resumed is not None and world.leads:
             stack.enter_context(_only_writer(resumed))
         tell = Teller(console or Console(), quiet=not world.leads)
-        keep_freed_memory()
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
         last = last_checkpoint(resumed.checkpoints, recipe_hash(recipe)) if resumed is not None else None
@@ -102,6 +101,8 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
         built = build_model(recipe, data, tell)
+        if built.roomy:
+            keep_freed_memory()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
         if resumed is None and world.leads:
             stack.enter_context(_only_writer(folder))

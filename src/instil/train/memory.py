@@ -63,3 +63,12 @@ def should_checkpoint(wanted: str, config: Any, tokens: int, precision: torch.dt
         return wanted == "on"
     free = free_memory(device)
     return free is not None and activation_bytes(config, tokens, precision) + 12 * trainable > 0.8 * free
+
+
+def may_keep_freed_memory(config: Any, tokens: int, precision: torch.dtype, device: torch.device, trainable: int) -> bool:
+    """Whether there is room for `train.heap`: memory that is kept fragments, and a process then holds up to twice what it needs (measured:
+    1.3 to 1.9 times, `benchmarks/LOG.md`)."""
+    free = free_memory(torch.device("cpu"))
+    if device.type != "cpu" or free is None:
+        return True
+    return 2 * (activation_bytes(config, tokens, precision) + 12 * trainable) < free
