@@ -2,7 +2,7 @@
 
 import ctypes
 
-MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2
+MMAP_MAX, TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -4, -1, -2, -3
 """Options of glibc's `mallopt` (see its manual page)."""
 
 
@@ -18,3 +18,13 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return all([mallopt(MMAP_MAX, 0), mallopt(TRIM_THRESHOLD, 2**31 - 1), mallopt(TOP_PAD, 2**26)])
+
+
+def give_back_freed_memory() -> bool:
+    """From here on every tensor of a megabyte or more is given back when it is freed, as glibc does until it has seen large ones come and
+    go: it then keeps those below 32 MiB, in pieces. Slower, and the process holds what it needs. False as above."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, 2**20))

@@ -1,0 +1,104 @@
+"""Memory of a training run, part by part. Sizes are counted: which tensors a decoder layer keeps for its backward pass, in which precision.
+
+Letters in comments: h hidden width, w feed-forward width, q width of all queries, k of all keys.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from instil.plan.shape import Shape
+
+GROUPED = 512
+"""Up to this length a CPU attends in groups and keeps the weights of attention (`model/groups.py`)."""
+LOGITS = {"cpu": 2**24, "gpu": 2**27}
+LIBRARIES = {"cpu": 400 * 2**20, "gpu": 600 * 2**20}
+"""What a process holds before it has a model: on a CPU Python with torch, transformers and peft (measured), on a GPU the CUDA context."""
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes per weight: four bits, one byte of scale per 64 weights, one float32 per 256 scales."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict something."""
+
+    method: Literal["full", "lora", "qlora"] = "full"
+    rank: int = 16
+    precision: Literal["bf16", "fp32"] = "bf16"
+    recompute: bool = False
+    tokens: int = 8192
+    example: int = 256
+    predicted: float = 0.5
+    device: Literal["cpu", "gpu"] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Bytes. `weights` with their copies in bf16, `states` of the optimizer, `kept` for the backward pass, `passing` while one layer's
+    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them."""
+
+    weights: float
+    gradients: float
+    states: float
+    kept: float
+    passing: float
+    head: float
+    libraries: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.gradients + self.states + self.kept + self.passing + self.head + self.libraries
+
+
+def need(shape: Shape, way: Way, shards: int = 1) -> Need:
+    """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided; the rest is each device's own."""
+    trained = shape.parameters if way.method == "full" else shape.lora(way.rank)
+    layer = kept_per_token(shape, way)
+    kept = shape.layers * (4 * shape.hidden if way.recompute else layer) + (layer if way.recompute else 0)
+    positions = int(way.tokens * way.predicted)
+    chunk = min(positions, max(256, LOGITS[way.device] // shape.vocabulary))
+    return Need(
+        weights=weights(shape, way, trained) / shards,
+        gradients=4 * trained / shards,
+        states=8 * trained / shards,
+        kept=way.tokens * kept,
+        passing=way.tokens * layer,
+        # logits and their gradient, both in bf16 under autocast, and float32 in between
+        head=chunk * shape.vocabulary * (6 if way.precision == "bf16" else 8) + positions * shape.hidden * 8,
+        libraries=LIBRARIES[way.device],
+    )
+
+
+def weights(shape: Shape, way: Way, trained: int) -> float:
+    """Trained weights are float32, with autocast's bf16 copies of the matrices; frozen linear layers are kept as they are multiplied."""
+    matrices = shape.linear + shape.embedding * (1 if shape.tied else 2)
+    rounded = way.precision == "bf16"
+    if way.method == "full":
+        return 4 * shape.parameters + (2 * matrices if rounded else 0)
+    linear = NF4 if way.method == "qlora" else 2 if rounded else 4
+    rest = shape.parameters - shape.linear
+    return linear * shape.linear + 4 * rest + (4 + 2 * rounded) * trained + (2 * shape.embedding if rounded else 0)
+
+
+def kept_per_token(shape: Shape, way: Way) -> float:
+    """Bytes that one layer keeps per token, by what it computes on this device."""
+    h, w, q, k = shape.hidden, shape.wide, shape.queries, shape.keys
+    if way.precision == "fp32":
+        attention = _attention(shape, way, 4)
+        return 24 * h + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms with what they divided; gate, up, silu, product
+    attention = _attention(shape, way, 2)
+    if way.device == "cpu":
+        return 8 * h + 4 * h + attention + 8 * w + _adapters(shape, way, 6 * h)  # two sums in float32, two norms in one piece
+    # norms as transformers writes them keep what they divided, and autocast rounds their output once per linear layer
+    return 8 * h + 8 * h + 10 * h + attention + 8 * w + _adapters(shape, way, 0) + 0 * (q + k)
+
+
+def _attention(shape: Shape, way: Way, size: int) -> float:
+    """Queries, keys, values, the output behind attention and in front of the projection, and on a CPU the weights of short examples."""
+    q, k = shape.queries, shape.keys
+    grouped = way.device == "cpu" and way.example <= GROUPED
+    return size * (q + 2 * k + q + (shape.heads * way.example if grouped else q))
+
+
+def _adapters(shape: Shape, way: Way, inputs: int) -> float:
+    """Seven small products; where linear layers shared their input before, each adapter keeps its own."""
+    return 0 if way.method == "full" else inputs + 14 * way.rank
