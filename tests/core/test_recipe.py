@@ -62,6 +62,7 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "train.max_tokens": ("4096", 4096),
     "train.precision": ("fp32", "fp32"),
     "train.checkpointing": ("on", "on"),
+    "train.compile": ("on", "on"),
     "train.packing": ("alone", "alone"),
     "train.neftune": ("5", 5.0),
     "train.evaluate_every": ("7", 7),
@@ -162,7 +163,7 @@ def test_sections_are_frozen(section: type[Knobs]) -> None:
         ({"train": {"tensorboard": "perhaps"}}, 'the recipe: train.tensorboard must be true or false, not "perhaps"'),
         ({"train": 3}, "the recipe: train must be a section of knobs, not 3"),
         ({"train": {"epochs": 1, "steps": 5}}, "the recipe: train does not fit: epochs and steps both say how long to train: keep one"),
-        ({"method": "loar"}, "the recipe: method must be 'full' or 'lora', not \"loar\""),
+        ({"method": "loar"}, "the recipe: method must be 'full', 'lora' or 'qlora', not \"loar\""),
         ({"name": ["x"]}, 'the recipe: name must be text, not ["x"]'),
         ({"allow": "no_stop"}, 'the recipe: allow must be a list, not "no_stop"'),
         (

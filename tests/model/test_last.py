@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from instil.model.head import hidden_states, splits
-from instil.model.last import decoder_output, narrows
+from instil.model.last import decoder_output, keep_last_layer, narrows
 from tests.model.tiny import build
 
 TOKENS, ROWS = torch.arange(3, 33)[None], torch.tensor([2, 9, 10, 28])
@@ -43,3 +43,6 @@ def test_where_it_does_not_pay_or_would_be_recomputed() -> None:
     model.activation_checkpointing_enable()
     decoder_output(model, inputs, ROWS).sum().backward()
     assert seen == [30, 30, 30]
+    keep_last_layer(model)
+    decoder_output(model, inputs, ROWS).sum().backward()
+    assert seen[3:] == [len(ROWS)]

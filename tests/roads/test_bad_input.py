@@ -28,7 +28,7 @@ ARGUMENTS = {
     "train --model model --data alpaca.jsonl --metod lora": r".*'metod'.*did you mean 'method'\?",
     "train --model model --data alpaca.jsonl --train.batch 0": r".*train.batch.*greater than 0.*",
     "train --model model --data alpaca.jsonl --train.batch many": r".*train.batch.*many.*",
-    "train --model model --data alpaca.jsonl --method qlora": r".*method.*'full' or 'lora'.*",
+    "train --model model --data alpaca.jsonl --method dora": r".*method.*'full', 'lora' or 'qlora'.*",
     "train --model model --data alpaca.jsonl --train.steps 3 --train.epochs 2": r".*epochs and steps .*: keep one.*",
     "train --model model --data alpaca.jsonl --data.0.take 5": r".*'5' is not an amount.*'50%'.*",
     "train --model model --data alpaca.jsonl --allow everything": r".*everything.*",

@@ -22,8 +22,8 @@ def decoder_output(model: PreTrainedModel, inputs: dict[str, Any], rows_U: Tenso
     """The decoder's output [U, D] at the indices `rows_U`, each once, of the one row that `inputs` hold; where that pays, and changes
     nothing, the last layer's MLP runs at these only.
 
-    A layer that is recomputed in the backward pass would be recomputed whole, so models that checkpoint their activations always run whole;
-    so do compiled ones, whose last layer would be compiled for every row.
+    A last layer that is recomputed in the backward pass would be recomputed whole, so it then runs whole (see `keep_last_layer`); so do
+    compiled models, whose last layer would be compiled for every row.
     """
     pays = len(rows_U) <= WORTH * inputs["input_ids"].shape[-1] and not _recomputes(model) and not _is_compiled(model)
     narrow = pays and narrows(model)
@@ -54,12 +54,24 @@ def _is_compiled(model: PreTrainedModel) -> bool:
 
 
 def _recomputes(model: PreTrainedModel) -> bool:
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return any(getattr(layer, "gradient_checkpointing", False) for layer in _layers(model)[-1:])
+
+
+def keep_last_layer(model: PreTrainedModel) -> None:
+    """Where activations are recomputed, keep the last layer's all the same: its turn in the backward pass comes first, when everything else
+    is still kept, so recomputing it lowers no peak. And a run that recomputes is then the same to the last bit as one that does not."""
+    for layer in _layers(model)[-1:]:
+        layer.gradient_checkpointing = False
+
+
+def _layers(model: PreTrainedModel) -> list[Any]:
+    layers = getattr(model.get_decoder(), "layers", None)
+    return list(layers) if isinstance(layers, nn.ModuleList) else []
 
 
 def _last_mlp(model: PreTrainedModel) -> nn.Module | None:
-    layers = getattr(model.get_decoder(), "layers", None)
-    mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) and len(layers) else None
+    layers = _layers(model)
+    mlp = getattr(layers[-1], "mlp", None) if layers else None
     linear = {"gate_proj", "up_proj", "down_proj"}  # no experts: which one a token goes to is decided in other precisions
     return mlp if isinstance(mlp, nn.Module) and linear <= dict(mlp.named_children()).keys() else None
 

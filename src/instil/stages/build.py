@@ -12,6 +12,7 @@ from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
 from instil.model.adapters import add_lora, describe_adapters, round_frozen, save_adapter, trainable_parameters
 from instil.model.compiled import check_compiler, compile_blocks
+from instil.model.last import keep_last_layer
 from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
@@ -58,6 +59,7 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+        keep_last_layer(base)
     if recipe.train.compile == "on":
         check_compiler()
         compile_blocks(base)

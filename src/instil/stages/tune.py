@@ -32,7 +32,7 @@ from instil.stages.say import Teller
 from instil.template.saved import fingerprint
 from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
 from instil.train.distributed import World, join_world, leave_world
-from instil.train.heap import keep_freed_memory
+from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
 from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import make_optimizer, rate_at
@@ -101,8 +101,7 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
         built = build_model(recipe, data, tell)
-        if built.roomy:
-            keep_freed_memory()
+        (keep_freed_memory if built.roomy else give_back_freed_memory)()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
         if resumed is None and world.leads:
             stack.enter_context(_only_writer(folder))

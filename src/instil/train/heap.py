@@ -13,18 +13,18 @@ def keep_freed_memory() -> bool:
     by page: half a million page faults a step of 7,500 tokens with 25M parameters, a fifth of its time; what
     is computed does not change.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return all([mallopt(MMAP_MAX, 0), mallopt(TRIM_THRESHOLD, 2**31 - 1), mallopt(TOP_PAD, 2**26)])
+    return _mallopt((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26))
 
 
 def give_back_freed_memory() -> bool:
     """From here on every tensor of a megabyte or more is given back when it is freed, as glibc does until it has seen large ones come and
     go: it then keeps those below 32 MiB, in pieces. Slower, and the process holds what it needs. False as above."""
+    return _mallopt((MMAP_THRESHOLD, 2**20))
+
+
+def _mallopt(*options: tuple[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(mallopt(MMAP_THRESHOLD, 2**20))
+    return all([mallopt(option, value) for option, value in options])
