@@ -17,6 +17,7 @@ from instil.core.errors import UserError, nearest
 VERBS = {
     "demo": "See the whole way in two minutes: the built-in base model, tuned, evaluated, compared. Needs no network and no GPU.",
     "inspect": "Show the exact tokens, trained parts, stop tokens and fate of every row. Needs no GPU, loads no model.",
+    "plan": "Say what a run will need: parameters, memory by part, time, money; and what fits. Loads no weights.",
     "data": "Validate, clean, deduplicate, decontaminate, select and mix rows, and say of each what became of it.",
     "review": "Show rows to people: accept, reject, edit, comment; say how far they agree; apply it.",
     "train": "Tune a model as a recipe says, or continue a run.",

@@ -11,7 +11,7 @@ from instil.plan.shape import Shape
 GROUPED = 512
 """Up to this length a CPU attends in groups and keeps the weights of attention (`model/groups.py`)."""
 LOGITS = {"cpu": 2**24, "gpu": 2**27}
-LIBRARIES = {"cpu": 400 * 2**20, "gpu": 600 * 2**20}
+LIBRARIES = {"cpu": 435 * 2**20, "gpu": 600 * 2**20}
 """What a process holds before it has a model: on a CPU Python with torch, transformers and peft (measured), on a GPU the CUDA context."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight: four bits, one byte of scale per 64 weights, one float32 per 256 scales."""
@@ -19,7 +19,7 @@ NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict something."""
+    """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict."""
 
     method: Literal["full", "lora", "qlora"] = "full"
     rank: int = 16
@@ -62,8 +62,10 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
         states=8 * trained / shards,
         kept=way.tokens * kept,
         passing=way.tokens * layer,
-        # logits and their gradient, both in bf16 under autocast, and float32 in between
-        head=chunk * shape.vocabulary * (6 if way.precision == "bf16" else 8) + positions * shape.hidden * 8,
+        # logits and their gradient, both in bf16 under autocast, and float32 in between; the head's own gradient, until it is added up
+        head=chunk * shape.vocabulary * (6 if way.precision == "bf16" else 8)
+        + positions * shape.hidden * 8
+        + (6 * shape.embedding if way.method == "full" else 0),
         libraries=LIBRARIES[way.device],
     )
 
@@ -81,15 +83,16 @@ def weights(shape: Shape, way: Way, trained: int) -> float:
 
 def kept_per_token(shape: Shape, way: Way) -> float:
     """Bytes that one layer keeps per token, by what it computes on this device."""
-    h, w, q, k = shape.hidden, shape.wide, shape.queries, shape.keys
+    h, w = shape.hidden, shape.wide
+    divided = 8 * h if way.method == "full" else 0  # what norms divided: for the gradient of their weights
     if way.precision == "fp32":
         attention = _attention(shape, way, 4)
-        return 24 * h + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms with what they divided; gate, up, silu, product
+        return 16 * h + divided + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms; gate, up, silu, product
     attention = _attention(shape, way, 2)
     if way.device == "cpu":
         return 8 * h + 4 * h + attention + 8 * w + _adapters(shape, way, 6 * h)  # two sums in float32, two norms in one piece
-    # norms as transformers writes them keep what they divided, and autocast rounds their output once per linear layer
-    return 8 * h + 8 * h + 10 * h + attention + 8 * w + _adapters(shape, way, 0) + 0 * (q + k)
+    # on a GPU norms are as transformers writes them, and autocast rounds their output once per linear layer
+    return 8 * h + divided + 10 * h + attention + 8 * w + _adapters(shape, way, 0)
 
 
 def _attention(shape: Shape, way: Way, size: int) -> float:
@@ -102,3 +105,12 @@ def _attention(shape: Shape, way: Way, size: int) -> float:
 def _adapters(shape: Shape, way: Way, inputs: int) -> float:
     """Seven small products; where linear layers shared their input before, each adapter keeps its own."""
     return 0 if way.method == "full" else inputs + 14 * way.rank
+
+
+def flops_per_token(shape: Shape, way: Way) -> float:
+    """Of one trained token, forward and backward: two per weight forward, two for the gradient of what comes in, two for the weight's own
+    where it is trained; the same forward again where it is recomputed. Attention over half the example on average."""
+    passes = 6 if way.method == "full" else 4
+    again = 2 if way.recompute else 0
+    attention = 2 * shape.layers * shape.queries * way.example * (3 + way.recompute)
+    return (passes + again) * shape.linear + passes * shape.embedding * way.predicted + attention

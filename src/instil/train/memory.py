@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from instil.core.errors import UserError
+from instil.plan.need import Way, kept_per_token
+from instil.plan.shape import read_shape
 
 Autocast = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -45,11 +47,11 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def activation_bytes(config: Any, tokens: int, precision: torch.dtype) -> int:
-    """Rough activations of one row kept for the backward pass: per layer and token about 16 hidden and 4 MLP-wide vectors.
-
-    The counts are those of a Llama block: two norms, q, k, v, rotary copies, attention in and out, gate, up, product. A plan that is
-    checked against measurements replaces this.
-    """
+    """Activations of one row kept for the backward pass: as `instil plan` counts them, and roughly for architectures that it does not know
+    (per layer and token about 16 hidden and 4 MLP-wide vectors)."""
+    with contextlib.suppress(UserError, KeyError, TypeError):
+        shape = read_shape(config.to_dict())
+        return int(tokens * shape.layers * kept_per_token(shape, Way(precision="bf16" if precision == torch.bfloat16 else "fp32")))
     config = config.get_text_config()
     hidden = getattr(config, "hidden_size", 1024)
     wide = getattr(config, "intermediate_size", None) or 4 * hidden

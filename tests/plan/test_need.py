@@ -1,0 +1,92 @@
+"""Bytes that are counted by hand, against those that autograd really saves."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from instil.batch.trie import lay_out
+from instil.core.errors import UserError
+from instil.core.recipe import Lora
+from instil.core.values import Path
+from instil.model.adapters import add_lora, round_frozen
+from instil.model.attention import tree_attention
+from instil.model.head import hidden_states, splits
+from instil.model.layout import lay_out_tree
+from instil.model.norms import lean_norms
+from instil.model.rotary import lean_rotary
+from instil.plan.cards import CARDS, card
+from instil.plan.need import Way, flops_per_token, kept_per_token, need
+from instil.plan.shape import read_shape
+
+EXAMPLE, TOKENS = 256, 1024
+
+
+def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, LlamaConfig]:
+    """Bytes of distinct storages that a row's forward pass keeps, the weights and their copies left out."""
+    config = LlamaConfig(
+        vocab_size=128, hidden_size=256, intermediate_size=512, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=64, tie_word_embeddings=True,
+    )  # fmt: skip
+    model: Any = LlamaForCausalLM(config)
+    if method == "lora":
+        model = add_lora(model, Lora(rank=8))
+        if precision == "bf16":
+            round_frozen(model, torch.bfloat16)
+    splits(model)
+    model.train()
+    random = np.random.default_rng(0)
+    paths = [Path(random.integers(3, 128, EXAMPLE).astype(np.uint32), 1) for _ in range(TOKENS // EXAMPLE)]
+    (row,) = lay_out(paths, TOKENS)
+    sizes = {tuple(p.shape) for p in model.parameters()} | {tuple(p.t().shape) for p in model.parameters() if p.ndim == 2}
+    seen: dict[int, int] = {}
+    held = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tuple(tensor.shape) not in sizes:
+            held.append(tensor)
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with lean_norms(model), lean_rotary(model), tree_attention(model), autocast, hooks:
+        hidden_states(model, torch.from_numpy(row.tokens_T), lay_out_tree(row), torch.arange(TOKENS))
+    return sum(seen.values()) / TOKENS, config
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_what_a_layer_keeps(method: Any, precision: Any) -> None:
+    few, config = saved_per_token(2, method, precision)
+    many, _ = saved_per_token(4, method, precision)
+    way = Way(method=method, rank=8, precision=precision, tokens=TOKENS, example=EXAMPLE)
+    assert kept_per_token(read_shape(config.to_dict()), way) == pytest.approx((many - few) / 2, rel=0.1)
+
+
+def test_parts() -> None:
+    shape = read_shape(LlamaConfig(hidden_size=512, intermediate_size=1024, num_hidden_layers=6, vocab_size=9000).to_dict())
+    full = need(shape, Way())
+    assert (full.gradients, full.states) == (4 * shape.parameters, 8 * shape.parameters)
+    assert need(shape, Way(), shards=4).states == full.states / 4 and need(shape, Way(), shards=4).kept == full.kept
+    assert need(shape, Way(recompute=True)).total < full.total
+    sizes = [need(shape, Way(method=method)).weights for method in ("full", "lora", "qlora")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert need(shape, Way(tokens=16384)).kept == 2 * full.kept
+
+
+def test_flops() -> None:
+    shape = read_shape(LlamaConfig().to_dict())
+    way = Way(predicted=1.0, example=0)
+    assert flops_per_token(shape, way) == 6 * (shape.linear + shape.embedding)
+    assert flops_per_token(shape, replace(way, recompute=True)) == 6 * (shape.linear + shape.embedding) + 2 * shape.linear
+    assert flops_per_token(shape, replace(way, method="lora")) == 4 * (shape.linear + shape.embedding)
+
+
+def test_cards() -> None:
+    assert card("H200") is CARDS["H200"]
+    with pytest.raises(UserError, match="no such card; did you mean 'H200'"):
+        card("H20")
