@@ -47,7 +47,7 @@ def test_what_does_not_fit(given: dict[str, Any], tmp_path: Path, monkeypatch: p
     assert recomputed < kept
     between, less = (kept + recomputed) / 2 / ROOM, 0.9 * recomputed
     for room, fits, words in ((between, True, "activations are recomputed"), (less, False, "what would help: ")):
-        monkeypatch.setattr("instil.stages.plan._machine", lambda _, room=room: (room, 1e12))
+        monkeypatch.setattr("instil.stages.plan._machine", lambda *_, room=room: (room, 1e12))
         assert plan(recipe, console=Console(file=said, width=200)) == fits
         assert words in said.getvalue()
     assert "method: lora" in said.getvalue()
@@ -56,7 +56,7 @@ def test_what_does_not_fit(given: dict[str, Any], tmp_path: Path, monkeypatch: p
 def plan_need(recipe: Any) -> float:
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr("instil.stages.plan._machine", lambda _: (1e12, 1e12))
+        monkey.setattr("instil.stages.plan._machine", lambda *_: (1e12, 1e12))
         monkey.setattr("builtins.print", lambda text: out.write(text))
         plan(recipe, as_json=True)
     return float(json.loads(out.getvalue())["need"]["total"])

@@ -47,7 +47,7 @@ def plan(
     """Print the plan. Returns whether it fits. Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
     tell = Teller(console or Console(), quiet=as_json)
     shape = read_shape(_config(recipe))
-    memory, rate = _machine(gpu)
+    memory, rate = _machine(gpu, recipe.train.precision)
     with tell.preparing() as tick:
         load = measure_load(prepare(recipe, lambda _: None, tick), recipe)
     way = choose_way(recipe, shape, load, gpu is not None, memory, gpus)
@@ -120,7 +120,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def _machine(gpu: str | None) -> tuple[float, float]:
+def _machine(gpu: str | None, precision: str = "auto") -> tuple[float, float]:
     """Bytes of memory and FLOP/s: of the card as stated, of this CPU as measured."""
     if gpu is not None:
         chosen = card(gpu)
@@ -130,7 +130,7 @@ def _machine(gpu: str | None) -> tuple[float, float]:
     from instil.train.memory import choose_precision, free_memory
 
     device = torch.device("cpu")
-    dtype = choose_precision("auto", device)
+    dtype = choose_precision(precision, device)
     a, b = (torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype))
     a @ b
     began, done = time.perf_counter(), 0
