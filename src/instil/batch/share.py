@@ -32,8 +32,8 @@ def lay_out_shared(paths: Sequence[Path], max_tokens: int, ranks: int, average: 
 
 
 def deal(rows: Sequence[Row], ranks: int) -> list[list[int]]:
-    """Indices of the rows that each rank computes, in order. Dealt from the dearest to the cheapest, there and back, so that no rank has two
-    rows more than another and all have about the same to do."""
+    """Indices of the rows that each rank computes, in order. Dealt from the dearest to the cheapest, there and back, so that no rank has
+    two rows more than another and all have about the same to do."""
     dearest = sorted(range(len(rows)), key=lambda index: (-cost(rows[index]), index))
     hands: list[list[int]] = [[] for _ in range(ranks)]
     for place, index in enumerate(dearest):

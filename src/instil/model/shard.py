@@ -1,5 +1,5 @@
-"""A model whose weights are divided among ranks (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023): each rank keeps its share of
-every tensor, with gradients and optimizer states for that share, and gathers one decoder block's weights at a time while it computes.
+"""A model whose weights are divided among ranks (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023): each rank keeps its share
+of every tensor, with gradients and optimizer states for that share, and gathers one decoder block's weights at a time to compute with.
 
 Blocks gather for themselves. What is left (embeddings, last norm, head) belongs to a root around the whole computation of a loss, because
 decoder and head are called separately (`model/head.py`), which FSDP knows nothing about.
@@ -31,8 +31,8 @@ class Root(nn.Module):
 
 
 def shard_model(model: nn.Module, mesh: DeviceMesh, precision: torch.dtype | None = None) -> Root:
-    """Divide `model` (peft-wrapped or not), in place, over the last dimension of `mesh`; along a first dimension, where there is one, shares
-    are copied. Weights move to the mesh's device block by block, so that no device ever holds them all.
+    """Divide `model` (peft-wrapped or not), in place, over the last dimension of `mesh`; along a first one, where there is one, shares are
+    copied. Weights move to the mesh's device block by block, so that no device ever holds them all.
 
     `precision`: what weights are rounded to before a block gathers them; gradients are summed in float32 at least. Every rank must call
     the returned root equally often, forward and backward. Raises UserError for a model without blocks, or in four bits.
@@ -85,8 +85,8 @@ def divided_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def gather_trained(model: nn.Module, leads: bool) -> None:
-    """Put the trained parameters together again, on the CPU of the rank that `leads`; on the others they stay divided. Every rank calls it, and
-    the model can then be saved, not run."""
+    """Put the trained parameters together again, on the CPU of the rank that `leads`; on the others they stay divided. Every rank calls
+    it, and the model can then be saved, not run."""
     whole: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):

@@ -1,10 +1,11 @@
 """Ranks share a step's rows and sum what they computed. One process is a world of one."""
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -64,8 +65,23 @@ class World:
         dist.all_gather_object(gathered, value)
         return gathered
 
+    def first(self, work: Callable[[], T]) -> T:
+        """What `work` returns on the first rank, on all of them. Its UserError is raised on all of them."""
+        if self.size == 1:
+            return work()
+        found: list[Any] = [None, None]
+        if self.leads:
+            try:
+                found[0] = work()
+            except UserError as error:
+                found[1] = str(error)
+        dist.broadcast_object_list(found)
+        if found[1] is not None:
+            raise UserError(found[1])
+        return cast(T, found[0])
+
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over ranks; a rank without rows contributes zeros. Gradients of divided weights are sums already.
+        """Replace every gradient by its sum over ranks; a rank without rows contributes zeros. Those of divided weights are sums already.
 
         A parameter that no rank used keeps no gradient, as in one process: the optimizer must not decay or move it.
         """
@@ -115,9 +131,15 @@ def is_rank() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def local_turn(world: World) -> tuple[int, int]:
-    """This process's number on its machine, and how many there are."""
-    return int(os.environ.get("LOCAL_RANK", world.rank)), int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+@contextlib.contextmanager
+def in_turn(world: World) -> Iterator[None]:
+    """The ranks of one machine go through the block one after another."""
+    number, count = int(os.environ.get("LOCAL_RANK", world.rank)), max(world.gather(int(os.environ.get("LOCAL_WORLD_SIZE", world.size))))
+    for _ in range(number):
+        world.wait()
+    yield
+    for _ in range(number, count):
+        world.wait()
 
 
 def join_world() -> World:
