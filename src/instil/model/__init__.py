@@ -11,6 +11,7 @@
     last        the last layer's MLP only where something is predicted
     head        decoder and head apart; cross-entropy in chunks, its gradient computed on the way
     step        the loss of a row; log-likelihoods of paths
+    shard       weights divided among ranks (FSDP2)
     probe       is a packed example computed as it is alone? asked of the real model before a run
     generate    batched and streaming generation
 
