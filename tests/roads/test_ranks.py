@@ -52,7 +52,7 @@ def test_a_rank_that_dies_or_stops(forks: Forks, house: Path, tmp_path: Path, nu
     """All end within the timeout, one says which rank, and what was saved is whole."""
     run = tmp_path / "runs/ranks"
     knobs = {**LONG, **DIVIDED, "train__timeout": 0.05}
-    begun = {"after_file": str(run / "checkpoints/step-4"), "signal": int(number), "then_kill": 10}
+    begun = {"after_file": str(run / "checkpoints/step-4"), "signal": int(number), "then_kill": 7}
     began = time.monotonic()
     done = forks.run(*command(house, **knobs, name="ranks"), cwd=tmp_path, ranks=2, aim=aim, all_errors=True, **begun)
     assert time.monotonic() - began < 60

@@ -22,6 +22,7 @@ from instil.core.recipe import Evaluate, Recipe, Train
 from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.model.shard import gather_trained, within
@@ -32,6 +33,7 @@ from instil.stages.judging import check_judge
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 from instil.template.saved import fingerprint
+from instil.train.ahead import Ahead
 from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
 from instil.train.distributed import World
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
@@ -222,12 +224,13 @@ def _train(
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
     attending = tree_attention(model) if tree else contextlib.nullcontext()
-    with stop_on_signals() as stop, records, _lean(built, knobs), attending:
+    ahead = Ahead(lambda step: _rows(data.paths_at(step), recipe, tree, world), steps)
+    with stop_on_signals() as stop, records, _lean(built, knobs), attending, ahead as rows_at:
         end = train(
             model,
             state=state or State(),
             steps=steps,
-            rows_at=lambda step: _rows(data.paths_at(step), recipe, tree, world),
+            rows_at=rows_at,
             objective=noisy,
             optimizer=optimizer,
             rate_at=lambda step: rate_at(step, steps, knobs, recipe.learning_rate),
@@ -266,12 +269,12 @@ def _watched(watch: Watch | None, work: Callable[[T], None], done: Callable[[T],
 
 @contextlib.contextmanager
 def _lean(built: Built, knobs: Train) -> Iterator[None]:
-    """Norms and rotary positions in one piece each on a CPU; a compiled model is given its own by the compiler, and divided weights are not
-    there to look at."""
+    """Norms, rotary positions and adapters in one piece each; a compiled model is given its own by the compiler, and divided weights are
+    not there to look at."""
     if knobs.compile == "on" or built.root is not None:
         yield
         return
-    with lean_norms(built.model), lean_rotary(built.model):
+    with lean_norms(built.model), lean_rotary(built.model), lean_lora(built.model):
         yield
 
 
