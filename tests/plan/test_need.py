@@ -25,7 +25,7 @@ from instil.plan.shape import read_shape
 EXAMPLE, TOKENS = 256, 1024
 
 
-def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, LlamaConfig]:
+def saved_per_token(layers: int, method: str, precision: str, weights: str) -> tuple[float, LlamaConfig]:
     """Bytes of distinct storages that a row's forward pass keeps, the weights and their copies left out."""
     config = LlamaConfig(
         vocab_size=128, hidden_size=256, intermediate_size=512, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
@@ -36,6 +36,8 @@ def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, Ll
         model = add_lora(model, Lora(rank=8))
         if precision == "bf16":
             round_frozen(model, torch.bfloat16)
+    if weights == "bf16":
+        model.to(torch.bfloat16)
     splits(model)
     model.train()
     random = np.random.default_rng(0)
@@ -58,12 +60,14 @@ def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, Ll
     return sum(seen.values()) / TOKENS, config
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_what_a_layer_keeps(method: Any, precision: Any) -> None:
-    few, config = saved_per_token(2, method, precision)
-    many, _ = saved_per_token(4, method, precision)
-    way = Way(method=method, rank=8, precision=precision, tokens=TOKENS, example=EXAMPLE)
+@pytest.mark.parametrize(
+    ("method", "precision", "weights"),
+    [("full", "bf16", "fp32"), ("full", "fp32", "fp32"), ("full", "bf16", "bf16"), ("lora", "bf16", "fp32"), ("lora", "fp32", "fp32")],
+)
+def test_what_a_layer_keeps(method: Any, precision: Any, weights: Any) -> None:
+    few, config = saved_per_token(2, method, precision, weights)
+    many, _ = saved_per_token(4, method, precision, weights)
+    way = Way(method=method, rank=8, precision=precision, weights=weights, tokens=TOKENS, example=EXAMPLE)
     assert kept_per_token(read_shape(config.to_dict()), way) == pytest.approx((many - few) / 2, rel=0.1)
 
 

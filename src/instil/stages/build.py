@@ -44,7 +44,7 @@ class Built:
 def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
     device = device_of_run()
-    precision = choose_precision(recipe.train.precision, device)
+    precision = choose_precision("bf16" if recipe.train.weights == "bf16" else recipe.train.precision, device)
     autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
     base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
@@ -78,6 +78,8 @@ def _adapt(
     base: PreTrainedModel, recipe: Recipe, taught: list[int], precision: torch.dtype, device: torch.device
 ) -> tuple[torch.nn.Module, str]:
     """What the method trains of `base`, and how to call it."""
+    if recipe.train.weights == "bf16":
+        return base.to(torch.bfloat16), "full, weights in bf16"
     if recipe.method == "full":
         return base, "full"
     if recipe.method == "qlora":

@@ -34,8 +34,9 @@ from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load
 from instil.train.distributed import World, join_world, leave_world
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
+from instil.train.memory import device_of_run
 from instil.train.objectives import supervised, with_embedding_noise
-from instil.train.optimizer import make_optimizer, rate_at
+from instil.train.optimizer import check_optimizer, make_optimizer, rate_at
 from instil.train.records import Records, check_tensorboard
 from instil.train.signals import stop_on_signals
 
@@ -87,6 +88,7 @@ def _judged(recipe: Recipe, outcome: Outcome, world: World, console: Console | N
 
 def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> tuple[Outcome, World]:
     check_tensorboard(recipe.train.tensorboard)
+    check_optimizer(recipe.train, device_of_run())
     world = join_world()
     with contextlib.ExitStack() as stack:
         stack.callback(leave_world)
@@ -186,7 +188,7 @@ def _train(
     recipe: Recipe, data: Data, built: Built, folder: RunFolder, last: tuple[Path, State] | None, steps: int, world: World, tell: Teller
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
-    optimizer = make_optimizer(model, knobs, recipe.learning_rate)
+    optimizer = make_optimizer(model, knobs, recipe.learning_rate, recipe.seed)
     identity = recipe_hash(recipe)
     state = None
     if last is not None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from instil.core.errors import UserError
 from instil.core.files import atomic_folder, hash_file, hash_text, read_json, write_json
+from instil.train.lean import place_state
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 
@@ -127,7 +128,7 @@ def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Op
     parameters = dict(model.named_parameters())
     for key, tensor in load_file(path / OPTIMIZER).items():
         kind, _, name = key.partition(":")
-        optimizer.state[parameters[name]][kind] = tensor.clone().to(parameters[name].device)
+        optimizer.state[parameters[name]][kind] = place_state(optimizer, tensor.clone(), parameters[name])
 
 
 def trainable_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
