@@ -82,6 +82,20 @@ def test_parts() -> None:
     assert need(shape, Way(tokens=16384)).kept == 2 * full.kept
 
 
+def test_less_of_each() -> None:
+    """Two bytes each for weights, gradients and states; states elsewhere are no part of the sum."""
+    shape = read_shape(LlamaConfig(hidden_size=512, intermediate_size=1024, num_hidden_layers=6, vocab_size=9000).to_dict())
+    n = shape.parameters
+    small = need(shape, Way(weights="bf16", optimizer="adamw_8bit"))
+    assert (small.weights, small.gradients, small.states) == (2 * n, 2 * n, 2 * (1 + 4 / 256) * n)
+    for optimizer, size in (("adamw", 8 * n), ("adamw_8bit", small.states)):
+        here, elsewhere = (need(shape, Way(optimizer=optimizer, offload=offload), shards=2) for offload in ("none", "states"))  # type: ignore[arg-type]
+        assert (here.states, here.host, elsewhere.states, elsewhere.host) == (size / 2, 0, 0, size / 2)
+        assert elsewhere.total == here.total - size / 2
+    adapters = need(shape, Way(method="lora", optimizer="adamw_8bit"))
+    assert adapters.states == 2 * (1 + 4 / 256) * shape.lora(16) and adapters.gradients == 4 * shape.lora(16)
+
+
 def test_flops() -> None:
     shape = read_shape(LlamaConfig().to_dict())
     way = Way(predicted=1.0, example=0)
@@ -92,5 +106,6 @@ def test_flops() -> None:
 
 def test_cards() -> None:
     assert card("H200") is CARDS["H200"]
+    assert [card(name).memory < box for name, box in (("4060", 8), ("3060", 12), ("4070", 12))] == [True] * 3
     with pytest.raises(UserError, match="no such card; did you mean 'H200'"):
         card("H20")
