@@ -34,8 +34,9 @@ ROW, EXAMPLE = 2048, 512
 
 def table() -> str:
     """Per model and card the way that changes least, and what it takes there."""
+    rows = {name: [_cell(shape, CARDS[card].memory) for card in COLUMNS] for name, shape in SHAPES.items()}
     head = f"| model | {' | '.join(COLUMNS.values())} |\n| --- |{' --- |' * len(COLUMNS)}\n"
-    return head + "".join(f"| {name} | {' | '.join(_cell(shape, CARDS[card].memory) for card in COLUMNS)} |\n" for name, shape in SHAPES.items())
+    return head + "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows.items())
 
 
 def _cell(shape: Shape, memory: float) -> str:

@@ -12,7 +12,7 @@ from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
 from instil.core.values import Path
-from instil.model.adapters import add_lora, round_frozen
+from instil.model.adapters import add_lora, round_frozen, round_weights
 from instil.model.attention import tree_attention
 from instil.model.head import hidden_states, splits
 from instil.model.layout import lay_out_tree
@@ -37,7 +37,7 @@ def saved_per_token(layers: int, method: str, precision: str, weights: str) -> t
         if precision == "bf16":
             round_frozen(model, torch.bfloat16)
     if weights == "bf16":
-        model.to(torch.bfloat16)
+        round_weights(model, torch.bfloat16)
     splits(model)
     model.train()
     random = np.random.default_rng(0)

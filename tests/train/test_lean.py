@@ -11,6 +11,7 @@ from torch import Tensor
 
 from instil.core.errors import UserError
 from instil.core.recipe import Train
+from instil.model.adapters import round_weights
 from instil.plan.need import EIGHT_BITS
 from instil.train import lean
 from instil.train.checkpoint import State, load_optimizer, load_weights, optimizer_tensors, save_checkpoint
@@ -183,7 +184,9 @@ def tuned(how: dict[str, Any], steps: int, state: State | None = None, loaded: P
     """Model, optimizer and records of the loop on a tiny model, as `instil train` sets them up."""
     train = Train(weight_decay=0.01, **how)
     bf16 = train.weights == "bf16"
-    model = tiny.build("llama", torch.float32, **WIDE).to(torch.bfloat16 if bf16 else torch.float32)
+    model = tiny.build("llama", torch.float32, **WIDE)
+    if bf16:
+        round_weights(model, torch.bfloat16)
     optimizer = make_optimizer(model, train, 1e-2, seed=5)
     if loaded:
         load_weights(loaded, model)

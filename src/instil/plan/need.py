@@ -40,7 +40,7 @@ class Way:
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """Bytes. `weights` with their copies in bf16, `states` of the optimizer, `kept` for the backward pass, `passing` while one layer's
-    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `host`: states that lie in the machine's memory
+    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `host`: states in the machine's memory
     instead, not part of the total."""
 
     weights: float

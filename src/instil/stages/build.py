@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
-from instil.model.adapters import add_lora, describe_adapters, round_frozen, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, round_frozen, round_weights, save_adapter, trainable_parameters
 from instil.model.compiled import check_compiler, compile_blocks
 from instil.model.last import keep_last_layer
 from instil.model.load import add_tokens, load_model, untrained_tokens
@@ -79,7 +79,8 @@ def _adapt(
 ) -> tuple[torch.nn.Module, str]:
     """What the method trains of `base`, and how to call it."""
     if recipe.train.weights == "bf16":
-        return base.to(torch.bfloat16), "full, weights in bf16"
+        round_weights(base, torch.bfloat16)
+        return base, "full, weights in bf16"
     if recipe.method == "full":
         return base, "full"
     if recipe.method == "qlora":

@@ -1,4 +1,5 @@
-"""AdamW that holds less: states in eight bits, weights in bf16, states in the machine's memory instead of the GPU's; each alone, or together.
+"""AdamW that holds less: states in eight bits, weights in bf16, states in the machine's memory instead of the GPU's; each alone or
+together.
 
 Every update is computed in float32 by torch's fused AdamW or bitsandbytes' 8-bit kernel, a slice of a parameter at a time: copies in
 float32, and states that were fetched, exist for one slice only.
@@ -17,7 +18,8 @@ from instil.core.errors import UserError
 from instil.train.rounding import round_randomly, source_of
 
 SLICE = {"cpu": 2**18, "cuda": 2**22}
-"""Elements updated at once: on a CPU what its cache holds (2**22 rounds six times slower), on a GPU 64 MiB of weights, gradients and states."""
+"""Elements updated at once: on a CPU what its cache holds (2**22 rounds six times slower), on a GPU 64 MiB of weights, gradients and
+states."""
 BLOCK = 256
 """Elements that share a scale of an 8-bit state; slices hold whole blocks."""
 LEAST = 4096
