@@ -73,6 +73,15 @@ def test_weights_in_bf16_and_states_in_eight_bits(train: Any, house: Path) -> No
     assert sizes[1] < 0.7 * sizes[0], "small parts, which this model has many of, keep float32"
 
 
+def test_ranks_round_alike(train: Any, forks: Forks, house: Path, tmp_path: Path) -> None:
+    """Gradients in bf16 are summed over ranks, and every rank rounds its weights by the same bits: else their losses would part."""
+    knobs = {**SHORT, "train__max_tokens": 256, "train__weights": "bf16", "train__precision": "auto"}
+    alone, _ = train(**{key: value for key, value in knobs.items() if key not in SHORT or SHORT[key] != value})
+    forks.run(*command(house, **knobs, name="ranks"), cwd=tmp_path, ranks=2, expect=0)
+    assert losses_of(tmp_path / "runs/ranks") == pytest.approx(losses_of(alone), rel=0.01)
+    assert held_out_of(tmp_path / "runs/ranks") == pytest.approx(held_out_of(alone), rel=0.01)
+
+
 def test_row_size_changes_nothing(train: Any) -> None:
     wide, _ = train()
     narrow, _ = train(train__max_tokens=256)

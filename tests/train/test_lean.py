@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from instil.core.errors import UserError
 from instil.core.recipe import Train
 from instil.model.adapters import round_weights
+from instil.model.attention import tree_attention
 from instil.plan.need import EIGHT_BITS
 from instil.train import lean
 from instil.train.checkpoint import State, load_optimizer, load_weights, optimizer_tensors, save_checkpoint
 from instil.train.lean import BLOCK, Elsewhere, LeanAdamW, host_of
+from instil.train.objectives import supervised
 from instil.train.optimizer import make_optimizer
 from tests.model import tiny
 from tests.train.small import rows_of, run, weights_of
@@ -231,6 +236,30 @@ def test_bytes_of_states() -> None:
     assert sizes["8 bits"] == sizes["both"] == pytest.approx(EIGHT_BITS, rel=1e-3)
 
 
+def test_gradients_of_rows_add_up_in_bf16() -> None:
+    """Against the same gradients added in float64: a step has a few rows, rarely more than sixteen."""
+    model = tiny.build("llama", torch.float32, **WIDE)
+    round_weights(model, torch.bfloat16)
+    exact: dict[str, Tensor] = {}
+    rows = [row for number in range(16) for row in rows_of()(number)]
+    with tree_attention(model):
+        for together in (True, False):
+            model.zero_grad()
+            for row in rows:
+                with torch.autocast("cpu", torch.bfloat16):
+                    supervised(tree=True)(model, row).total.backward()
+                if not together:
+                    for name, parameter in model.named_parameters():
+                        assert parameter.grad is not None and parameter.grad.dtype == torch.bfloat16
+                        exact[name] = exact.get(name, torch.zeros(())) + parameter.grad.double()
+                    model.zero_grad()
+            if together:
+                added = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
+    assert len(rows) == 16 and added.keys() == exact.keys()
+    away = math.sqrt(sum(float((added[name] - exact[name]).square().sum()) for name in exact))
+    assert 0 < away < 0.01 * math.sqrt(sum(float(gradient.square().sum()) for gradient in exact.values()))
+
+
 def test_what_has_no_gradient_has_no_states() -> None:
     used, unused = (torch.nn.Parameter(torch.ones(2, 2).bfloat16()) for _ in range(2))
     optimizer = optimizer_of(used, unused)
@@ -246,6 +275,18 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(UserError, match=r"^train.optimizer: adamw_8bit needs bitsandbytes: pip install 'instil\[qlora\]', or "):
         make_optimizer(model, Train(optimizer="adamw_8bit"), 1e-3)
+
+
+def test_divided_weights_are_refused() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        layer = torch.nn.Linear(4, 4)
+        layer.weight = torch.nn.Parameter(distribute_tensor(layer.weight.detach(), init_device_mesh("cpu", (1,)), [Shard(0)]))
+        assert type(make_optimizer(layer, Train(), 1e-3)) is torch.optim.AdamW
+        with pytest.raises(UserError, match="^weights that are divided among ranks are updated by plain AdamW: leave out "):
+            make_optimizer(layer, Train(weights="bf16"), 1e-3)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.gpu

@@ -5,7 +5,6 @@ Every update is computed in float32 by torch's fused AdamW or bitsandbytes' 8-bi
 float32, and states that were fetched, exist for one slice only.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +168,6 @@ def update_exactly(weights_N: Tensor, gradients_N: Tensor, states: dict[str, Ten
 
 def eight_bit_kernel() -> Kernel:
     """bitsandbytes' update of 8-bit states, which runs on GPUs and CPUs. Raises UserError where it is not installed."""
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # a faster kernel for other work, that only the hub has
     try:
         from bitsandbytes import functional
     except ImportError:
