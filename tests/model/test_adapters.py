@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
-from instil.model.adapters import add_lora, describe_adapters, load_adapter, round_frozen, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, load_adapter, round_frozen, round_weights, save_adapter, trainable_parameters
 from instil.model.attention import tree_attention
 from instil.model.load import add_tokens, load_model
 from instil.model.probe import probe
@@ -198,3 +198,16 @@ def test_experts_survive_saving(tmp_path: Path) -> None:
 def test_folder_without_an_adapter(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no adapter_config.json"):
         load_adapter(build("llama", torch.float32), tmp_path)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_weights_in_bf16_are_as_transformers_loads_them(tied: bool, tmp_path: Path) -> None:
+    """Rotary frequencies stay as they are: in bf16 they would be off by up to 0.4 %."""
+    model = build("llama", torch.float32, num_hidden_layers=1, tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path)
+    round_weights(model, torch.bfloat16)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    for ours, theirs in ((model.named_parameters(), loaded.named_parameters()), (model.named_buffers(), loaded.named_buffers())):
+        found, expected = dict(ours), dict(theirs)
+        assert found.keys() == expected.keys() and len(found) > 0
+        assert all(torch.equal(tensor, expected[name]) and tensor.dtype == expected[name].dtype for name, tensor in found.items())

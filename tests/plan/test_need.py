@@ -12,7 +12,7 @@ from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.core.recipe import Lora
 from instil.core.values import Path
-from instil.model.adapters import add_lora, round_frozen
+from instil.model.adapters import add_lora, round_frozen, round_weights
 from instil.model.attention import tree_attention
 from instil.model.head import hidden_states, splits
 from instil.model.layout import lay_out_tree
@@ -25,7 +25,7 @@ from instil.plan.shape import read_shape
 EXAMPLE, TOKENS = 256, 1024
 
 
-def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, LlamaConfig]:
+def saved_per_token(layers: int, method: str, precision: str, weights: str) -> tuple[float, LlamaConfig]:
     """Bytes of distinct storages that a row's forward pass keeps, the weights and their copies left out."""
     config = LlamaConfig(
         vocab_size=128, hidden_size=256, intermediate_size=512, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
@@ -36,6 +36,8 @@ def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, Ll
         model = add_lora(model, Lora(rank=8))
         if precision == "bf16":
             round_frozen(model, torch.bfloat16)
+    if weights == "bf16":
+        round_weights(model, torch.bfloat16)
     splits(model)
     model.train()
     random = np.random.default_rng(0)
@@ -58,12 +60,14 @@ def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, Ll
     return sum(seen.values()) / TOKENS, config
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_what_a_layer_keeps(method: Any, precision: Any) -> None:
-    few, config = saved_per_token(2, method, precision)
-    many, _ = saved_per_token(4, method, precision)
-    way = Way(method=method, rank=8, precision=precision, tokens=TOKENS, example=EXAMPLE)
+@pytest.mark.parametrize(
+    ("method", "precision", "weights"),
+    [("full", "bf16", "fp32"), ("full", "fp32", "fp32"), ("full", "bf16", "bf16"), ("lora", "bf16", "fp32"), ("lora", "fp32", "fp32")],
+)
+def test_what_a_layer_keeps(method: Any, precision: Any, weights: Any) -> None:
+    few, config = saved_per_token(2, method, precision, weights)
+    many, _ = saved_per_token(4, method, precision, weights)
+    way = Way(method=method, rank=8, precision=precision, weights=weights, tokens=TOKENS, example=EXAMPLE)
     assert kept_per_token(read_shape(config.to_dict()), way) == pytest.approx((many - few) / 2, rel=0.1)
 
 
@@ -78,6 +82,20 @@ def test_parts() -> None:
     assert need(shape, Way(tokens=16384)).kept == 2 * full.kept
 
 
+def test_less_of_each() -> None:
+    """Two bytes each for weights, gradients and states; states elsewhere are no part of the sum."""
+    shape = read_shape(LlamaConfig(hidden_size=512, intermediate_size=1024, num_hidden_layers=6, vocab_size=9000).to_dict())
+    n = shape.parameters
+    small = need(shape, Way(weights="bf16", optimizer="adamw_8bit"))
+    assert (small.weights, small.gradients, small.states) == (2 * n, 2 * n, 2 * (1 + 4 / 256) * n)
+    for optimizer, size in (("adamw", 8 * n), ("adamw_8bit", small.states)):
+        here, elsewhere = (need(shape, Way(optimizer=optimizer, offload=offload), shards=2) for offload in ("none", "states"))  # type: ignore[arg-type]
+        assert (here.states, here.host, elsewhere.states, elsewhere.host) == (size / 2, 0, 0, size / 2)
+        assert elsewhere.total == here.total - size / 2
+    adapters = need(shape, Way(method="lora", optimizer="adamw_8bit"))
+    assert adapters.states == 2 * (1 + 4 / 256) * shape.lora(16) and adapters.gradients == 4 * shape.lora(16)
+
+
 def test_flops() -> None:
     shape = read_shape(LlamaConfig().to_dict())
     way = Way(predicted=1.0, example=0)
@@ -88,5 +106,6 @@ def test_flops() -> None:
 
 def test_cards() -> None:
     assert card("H200") is CARDS["H200"]
+    assert [card(name).memory < box for name, box in (("4060", 8), ("3060", 12), ("4070", 12))] == [True] * 3
     with pytest.raises(UserError, match="no such card; did you mean 'H200'"):
         card("H20")

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from tests.fakes import alpaca_rows, write_rows
 from tests.roads.forks import Done, Forks
@@ -54,6 +56,30 @@ def test_a_base_in_four_bits(train: Any) -> None:
     assert losses_of(rough) != losses_of(plain) and losses_of(rough) == pytest.approx(losses_of(plain), rel=0.2)
     shapes = [{name: t.shape for name, t in load_file(run / "model/adapter_model.safetensors").items()} for run in (plain, rough)]
     assert shapes[0] == shapes[1]
+
+
+def test_weights_in_bf16_and_states_in_eight_bits(train: Any, house: Path) -> None:
+    """Nearly the same run; what it leaves is a plain model in bf16, and the checkpoint resumes (tests/train/test_lean.py: bit for bit)."""
+    pytest.importorskip("bitsandbytes")
+    plain, _ = train(train__precision="bf16")
+    small, done = train(train__weights="bf16", train__optimizer="adamw_8bit", train__precision="auto")
+    assert "full, weights in bf16, bfloat16 on cpu" in done.out and manifest_of(small)["precision"] == "bfloat16"
+    assert losses_of(small) != losses_of(plain) and losses_of(small) == pytest.approx(losses_of(plain), rel=0.05)
+    assert held_out_of(small) == pytest.approx(held_out_of(plain), rel=0.05)
+    assert {t.dtype for t in load_file(small / "model/model.safetensors").values()} == {torch.bfloat16}
+    model = AutoModelForCausalLM.from_pretrained(small / "model")
+    assert model.dtype == torch.bfloat16 and model(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
+    sizes = [sum(t.nbytes for t in load_file(run / "checkpoints/step-8/optimizer.safetensors").values()) for run in (plain, small)]
+    assert sizes[1] < 0.7 * sizes[0], "small parts, which this model has many of, keep float32"
+
+
+def test_ranks_round_alike(train: Any, forks: Forks, house: Path, tmp_path: Path) -> None:
+    """Gradients in bf16 are summed over ranks, and every rank rounds its weights by the same bits: else their losses would part."""
+    knobs = {**SHORT, "train__max_tokens": 256, "train__weights": "bf16", "train__precision": "auto"}
+    alone, _ = train(**{key: value for key, value in knobs.items() if key not in SHORT or SHORT[key] != value})
+    forks.run(*command(house, **knobs, name="ranks"), cwd=tmp_path, ranks=2, expect=0)
+    assert losses_of(tmp_path / "runs/ranks") == pytest.approx(losses_of(alone), rel=0.01)
+    assert held_out_of(tmp_path / "runs/ranks") == pytest.approx(held_out_of(alone), rel=0.01)
 
 
 def test_row_size_changes_nothing(train: Any) -> None:

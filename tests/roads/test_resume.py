@@ -18,7 +18,8 @@ from tests.roads.runs import BRISK, SHORT, command, everything_of, records_of
 FULL = {**SHORT, "train__evaluate_every": 2, "train__keep": "best"}
 NOISE = {"lora__dropout": 0.2, "train__neftune": 5, "train__precision": "bf16"}
 LORA = {**SHORT, **NOISE, "method": "lora", "template": "chatml", "train__checkpoint_every": 1}
-METHODS = {"full": ("model", FULL), "lora": ("bare", LORA)}
+LEAN = {**FULL, "train__weights": "bf16", "train__optimizer": "adamw_8bit", "train__precision": "auto"}
+METHODS = {"full": ("model", FULL), "lora": ("bare", LORA), "lean": ("model", LEAN)}
 
 
 Whole = tuple[dict[str, Any], Done]  # everything that a run left, and how it ended
@@ -42,7 +43,7 @@ class Story:
         return self.forks.run(*arguments, cwd=self.folder, environment=self.cache, **request)
 
 
-@pytest.fixture(scope="module", params=list(METHODS))
+@pytest.fixture(scope="module", params=["full", "lora"])
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -125,6 +126,16 @@ def test_a_moved_run_goes_on(house: Path, forks: Forks, tmp_path: Path, whole: W
     story.run = story.run.rename(tmp_path / "elsewhere")
     story.go_on(expect=0)
     assert everything_of(story.run) == whole[0]
+
+
+def test_states_in_eight_bits_go_on(house: Path, forks: Forks, full: Path, tmp_path: Path) -> None:
+    """And weights that are rounded by random bits."""
+    pytest.importorskip("bitsandbytes")
+    never, killed = (Story(house, forks, tmp_path / name, "lean") for name in ("never", "killed"))
+    count = never.go_on(expect=0, count=True).count
+    killed.go_on(kill_at=2 * count // 3, expect=-signal.SIGKILL)
+    killed.go_on(expect=0)
+    assert everything_of(killed.run) == everything_of(never.run)
 
 
 def test_the_real_command_line(house: Path, full: Path, tmp_path: Path) -> None:

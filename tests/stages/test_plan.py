@@ -43,14 +43,28 @@ def test_a_plan_as_json(given: dict[str, Any], capsys: pytest.CaptureFixture[str
 def test_what_does_not_fit(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recomputation is tried first; then the sentence says what would help."""
     said, recipe = io.StringIO(), load_recipe(None, given)
-    kept, recomputed = plan_need(recipe), plan_need(load_recipe(None, {**given, "train.checkpointing": "on"}))
-    assert recomputed < kept
-    between, less = (kept + recomputed) / 2 / ROOM, 0.9 * recomputed
+    kept = plan_need(recipe)
+    recomputed, adapters = (plan_need(load_recipe(None, {**given, "train.checkpointing": "on", "method": m})) for m in ("full", "lora"))
+    assert adapters < recomputed < kept
+    between, less = (kept + recomputed) / 2 / ROOM, (0.8 * adapters + 0.2 * recomputed) / ROOM
     for room, fits, words in ((between, True, "activations are recomputed"), (less, False, "what would help: ")):
         monkeypatch.setattr("instil.stages.plan._machine", lambda *_, room=room: (room, 1e12))
         assert plan(recipe, console=Console(file=said, width=200)) == fits
         assert words in said.getvalue()
-    assert "method: lora" in said.getvalue()
+    assert "method: lora" in said.getvalue() and "method: full; " not in said.getvalue()
+
+
+def test_small_states(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The knobs reach the count, and what lies in the machine's memory is said."""
+    knobs = {"train.weights": "bf16", "train.optimizer": "adamw_8bit", "train.offload": "states"}
+    said, recipe = io.StringIO(), load_recipe(None, {**given, **knobs})
+    assert plan(recipe, gpu="4060", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    count = found["parameters"]
+    assert (found["need"]["weights"], found["need"]["gradients"], found["need"]["states"]) == (2 * count, 2 * count, 0)
+    assert found["need"]["host"] == pytest.approx(2.03 * count, rel=1e-2) and found["others"][0] == "method: full"
+    assert plan(recipe, gpu="4060", console=Console(file=said, width=200))
+    assert "optimizer states, in the machine's memory and not part of the sum" in said.getvalue()
 
 
 def plan_need(recipe: Any) -> float:

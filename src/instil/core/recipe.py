@@ -120,6 +120,13 @@ class Train(Knobs):
     """AdamW's first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """AdamW's second moment."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit: the optimizer's states in eight bits (Dettmers et al. 2022; extra `qlora`): 2 bytes per trained weight instead of 8."""
+    weights: Literal["fp32", "bf16"] = "fp32"
+    """Trained weights (method: full). bf16: 2 bytes instead of 4, gradients likewise; updates are rounded stochastically, so that small
+    ones are not lost."""
+    offload: Literal["none", "states"] = "none"
+    """states: the optimizer's states lie in the machine's memory, and pass through the GPU once a step."""
     clip: PositiveFloat | None = 1.0
     """Largest gradient norm; null turns clipping off."""
     average: Literal["token", "example"] = "token"
@@ -264,6 +271,14 @@ class Recipe(Knobs):
             if code not in ALLOWABLE:
                 raise ValueError(f"'{code}' is not a refusal that can be allowed; {nearest(code, ALLOWABLE)}")
         return value
+
+    @model_validator(mode="after")
+    def _weights(self) -> "Recipe":
+        if self.train.weights == "bf16" and self.method != "full":
+            raise ValueError(f"train.weights: bf16 is for method: full, and the adapters of {self.method} are small: leave it out")
+        if self.train.weights == "bf16" and self.train.precision == "fp32":
+            raise ValueError("train.weights: bf16 cannot be computed with in fp32: leave one of train.weights and train.precision out")
+        return self
 
     @property
     def learning_rate(self) -> float:

@@ -80,6 +80,13 @@ def round_frozen(model: PeftModel, dtype: torch.dtype) -> int:
     return saved
 
 
+@torch.no_grad()
+def round_weights(model: nn.Module, dtype: torch.dtype) -> None:
+    """Keep every parameter in `dtype`, as `from_pretrained(dtype=...)` would. Buffers stay: rotary frequencies need float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """What `PeftModel.from_pretrained` reads. Whole embedding matrices stay out: rows that were added are all trained (see `add_tokens`),
     and trained rows are in the adapter."""

@@ -24,9 +24,13 @@ CARDS = {
     "5090": Card(31, 210),
     "4090": Card(23.5, 165),
     "3090": Card(23.5, 71),
+    "4070": Card(11.5, 58),
+    "3060": Card(11.5, 25.5),
+    "4060": Card(7.5, 30),
     "T4": Card(14.5, 65),
 }
-"""Memory is what programs find free of it: about a GiB less than is printed on the box, where that is in GB."""
+"""Memory is what programs find free of it: about a GiB less than is printed on the box, where that is in GB. The rate of a GeForce card is
+its multiprocessors x 512 x its boost clock, which is NVIDIA's figure for the 3090 and the 4090, too; a 3060 is the one of 12 GB."""
 
 UTILISATION = (0.25, 0.5)
 """Of a card's rate, in training with nothing recomputed: published figures of TRL, Unsloth, NeMo and torchtune for 7-8B on one card lie

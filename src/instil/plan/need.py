@@ -15,15 +15,21 @@ LIBRARIES = {"cpu": 435 * 2**20, "gpu": 600 * 2**20}
 """What a process holds before it has a model: on a CPU Python with torch, transformers and peft (measured), on a GPU the CUDA context."""
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes per weight: four bits, one byte of scale per 64 weights, one float32 per 256 scales."""
+EIGHT_BITS = 2 * (1 + 4 / 256)
+"""Bytes per trained weight of both optimizer states: a byte each, and one float32 of scale per 256."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict."""
+    """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict. `weights`,
+    `optimizer`, `offload`: as in the recipe's section `train`."""
 
     method: Literal["full", "lora", "qlora"] = "full"
     rank: int = 16
     precision: Literal["bf16", "fp32"] = "bf16"
+    weights: Literal["fp32", "bf16"] = "fp32"
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    offload: Literal["none", "states"] = "none"
     recompute: bool = False
     tokens: int = 8192
     example: int = 256
@@ -34,7 +40,8 @@ class Way:
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """Bytes. `weights` with their copies in bf16, `states` of the optimizer, `kept` for the backward pass, `passing` while one layer's
-    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them."""
+    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `host`: states in the machine's memory
+    instead, not part of the total."""
 
     weights: float
     gradients: float
@@ -43,6 +50,7 @@ class Need:
     passing: float
     head: float
     libraries: float
+    host: float = 0.0
 
     @property
     def total(self) -> float:
@@ -53,25 +61,31 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
     """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided; the rest is each device's own."""
     trained = shape.parameters if way.method == "full" else shape.lora(way.rank)
     layer = kept_per_token(shape, way)
-    kept = shape.layers * (4 * shape.hidden if way.recompute else layer) + (layer if way.recompute else 0)
+    vector = 2 if way.weights == "bf16" else 4  # bytes of what passes from layer to layer
+    kept = shape.layers * (vector * shape.hidden if way.recompute else layer) + (layer if way.recompute else 0)
     positions = int(way.tokens * way.predicted)
     chunk = min(positions, max(256, LOGITS[way.device] // shape.vocabulary))
+    states = (EIGHT_BITS if way.optimizer == "adamw_8bit" else 8) * trained / shards
     return Need(
         weights=weights(shape, way, trained) / shards,
-        gradients=4 * trained / shards,
-        states=8 * trained / shards,
+        gradients=vector * trained / shards,
+        states=0.0 if way.offload == "states" else states,
         kept=way.tokens * kept,
         passing=way.tokens * layer,
         # logits and their gradient, both in bf16 under autocast, and float32 in between; the head's own gradient, until it is added up
         head=chunk * shape.vocabulary * (6 if way.precision == "bf16" else 8)
-        + positions * shape.hidden * 8
+        + positions * shape.hidden * 2 * vector
         + (6 * shape.embedding if way.method == "full" else 0),
         libraries=LIBRARIES[way.device],
+        host=states if way.offload == "states" else 0.0,
     )
 
 
 def weights(shape: Shape, way: Way, trained: int) -> float:
-    """Trained weights are float32, with autocast's bf16 copies of the matrices; frozen linear layers are kept as they are multiplied."""
+    """Trained weights are bf16, or float32 with autocast's bf16 copies of the matrices; frozen linear layers are kept as they are
+    multiplied."""
+    if way.weights == "bf16":
+        return 2 * shape.parameters
     matrices = shape.linear + shape.embedding * (1 if shape.tied else 2)
     rounded = way.precision == "bf16"
     if way.method == "full":
@@ -89,6 +103,8 @@ def kept_per_token(shape: Shape, way: Way) -> float:
         attention = _attention(shape, way, 4)
         return 16 * h + divided + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms; gate, up, silu, product
     attention = _attention(shape, way, 2)
+    if way.weights == "bf16":  # of each norm its input and what it divided, and once more rounded, as the linear layers share it
+        return 16 * h + attention + 8 * w
     if way.device == "cpu":
         return 8 * h + 4 * h + attention + 8 * w + _adapters(shape, way, 6 * h)  # two sums in float32, two norms in one piece
     # on a GPU norms are as transformers writes them, and autocast rounds their output once per linear layer

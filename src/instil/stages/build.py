@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
-from instil.model.adapters import add_lora, describe_adapters, round_frozen, save_adapter, trainable_parameters
+from instil.model.adapters import add_lora, describe_adapters, round_frozen, round_weights, save_adapter, trainable_parameters
 from instil.model.compiled import check_compiler, compile_blocks
 from instil.model.last import keep_last_layer
 from instil.model.load import add_tokens, load_model, untrained_tokens
@@ -52,7 +52,7 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one, and keeps its share of it where
     weights are divided."""
     device = device_of_run()
-    precision = choose_precision(recipe.train.precision, device)
+    precision = choose_precision("bf16" if recipe.train.weights == "bf16" else recipe.train.precision, device)
     autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
     shards = choose_shards(recipe, world, device)
@@ -112,6 +112,9 @@ def _adapt(
     base: PreTrainedModel, recipe: Recipe, taught: list[int], precision: torch.dtype, device: torch.device
 ) -> tuple[torch.nn.Module, str]:
     """What the method trains of `base`, and how to call it."""
+    if recipe.train.weights == "bf16":
+        round_weights(base, torch.bfloat16)
+        return base, "full, weights in bf16"
     if recipe.method == "full":
         return base, "full"
     if recipe.method == "qlora":

@@ -14,6 +14,7 @@ from instil.model.resolve import folder_of
 from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
 from instil.plan.need import Need, Way, flops_per_token, need
 from instil.plan.shape import Shape, read_shape
+from instil.plan.ways import in_knobs, ways_that_fit
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
@@ -64,6 +65,7 @@ def plan(
         "memory": memory,
         "fits": found.total <= ROOM * memory,
         "largest_row": largest_row(shape, way, memory, gpus),
+        "others": [in_knobs(other) for other in ways_that_fit(shape, way, ROOM * memory, gpus) if in_knobs(other) != in_knobs(way)],
         "hours": hours,
         "money": None if price is None else tuple(h * price * gpus for h in hours),
     }
@@ -93,6 +95,9 @@ def choose_way(recipe: Recipe, shape: Shape, load: Load, on_gpu: bool, memory: f
         method=recipe.method,
         rank=recipe.lora.rank,
         precision="fp32" if recipe.train.precision == "fp32" else "bf16",
+        weights=recipe.train.weights,
+        optimizer=recipe.train.optimizer,
+        offload=recipe.train.offload,
         recompute=recipe.train.checkpointing == "on",
         tokens=load.row,
         example=load.example,
@@ -151,10 +156,12 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], found: Need, gpu: 
     tell.line("memory", f"{gib['total']:.2f} GiB of {facts['memory'] / 2**30:.1f} GiB on {where}, at the peak of a step")
     for name, text in PARTS.items():
         tell.say(f"{gib[name]:9.2f} GiB  {text}")
+    if found.host:
+        tell.say(f"{gib['host']:9.2f} GiB  optimizer states, in the machine's memory and not part of the sum")
     mode = "activations are recomputed" if way["recompute"] else "nothing is recomputed"
     tell.line("fits" if facts["fits"] else "too large", f"{mode}; the largest row that fits has {facts['largest_row']:,} tokens")
     if not facts["fits"]:
-        tell.say("what would help: " + "; ".join(_advice(way, facts["largest_row"])))
+        tell.say("what would help: " + "; ".join(_advice(way, facts["largest_row"], facts["others"])))
     low, high = facts["hours"]
     tell.line("time", f"{_duration(low)} to {_duration(high)}, evaluation not counted")
     if facts["money"]:
@@ -172,10 +179,9 @@ PARTS = {
 }
 
 
-def _advice(way: dict[str, Any], largest: int) -> list[str]:
+def _advice(way: dict[str, Any], largest: int, others: list[str]) -> list[str]:
     found = [f"train.max_tokens of {largest:,} or less (and a max_length within it)"] if largest >= 256 else []
-    smaller = {"full": "method: lora", "lora": "method: qlora"}
-    found += [smaller[way["method"]]] if way["method"] in smaller else []
+    found += others[:3]
     found += ["train.checkpointing: on"] if not way["recompute"] else []
     return found or ["a smaller model, or a larger device"]
 

@@ -38,8 +38,9 @@ from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load
 from instil.train.distributed import World
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
+from instil.train.memory import device_of_run
 from instil.train.objectives import supervised, with_embedding_noise
-from instil.train.optimizer import make_optimizer, rate_at
+from instil.train.optimizer import check_optimizer, make_optimizer, rate_at
 from instil.train.records import Records, check_tensorboard
 from instil.train.signals import stop_on_signals
 from instil.train.watch import Watch, together
@@ -95,6 +96,7 @@ def _judged(recipe: Recipe, outcome: Outcome, world: World, console: Console | N
 
 def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> tuple[Outcome, World]:
     check_tensorboard(recipe.train.tensorboard)
+    check_optimizer(recipe.train, device_of_run())
     with contextlib.ExitStack() as stack:
         world, watch = stack.enter_context(together(recipe.train.timeout))
         if resumed is not None and world.leads:
@@ -204,7 +206,7 @@ def _train(
     tell: Teller,
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
-    optimizer = make_optimizer(model, knobs, recipe.learning_rate)
+    optimizer = make_optimizer(model, knobs, recipe.learning_rate, recipe.seed)
     identity = recipe_hash(recipe)
     state = None
     if last is not None:

@@ -3,19 +3,47 @@
 import math
 
 import torch
+from torch.distributed.tensor import DTensor
 
+from instil.core.errors import UserError
 from instil.core.recipe import Train
+from instil.train.lean import LeanAdamW, eight_bit_kernel, host_of
 
 
-def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter 2019) over the trainable parameters; weight decay on matrices only, not on norms and biases."""
+def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float, seed: int = 0) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters: torch's fused one, or the lean one where the recipe asks for less
+    memory. Weight decay on matrices only, not on norms and biases. `seed`: of stochastic rounding.
+
+    Raises UserError as `check_optimizer` does, and for lean updates of weights that are divided among ranks.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": train.weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [g for g in groups if g["params"]]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(train.beta1, train.beta2), fused=True)
+    device, betas = trainable[0].device, (train.beta1, train.beta2)
+    check_optimizer(train, device)
+    if not is_lean(train):
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+    if any(isinstance(p, DTensor) for p in trainable):
+        raise UserError(
+            "weights that are divided among ranks are updated by plain AdamW: leave out train.optimizer, train.weights and train.offload"
+        )
+    elsewhere = host_of(device) if train.offload == "states" else None
+    return LeanAdamW(groups, lr=learning_rate, betas=betas, eight_bits=train.optimizer == "adamw_8bit", elsewhere=elsewhere, seed=seed)
+
+
+def is_lean(train: Train) -> bool:
+    return (train.optimizer, train.weights, train.offload) != ("adamw", "fp32", "none")
+
+
+def check_optimizer(train: Train, device: torch.device) -> None:
+    """Raises UserError for what this machine cannot do: states moved off a GPU where there is none, eight bits without bitsandbytes."""
+    if train.offload == "states" and device.type != "cuda":
+        raise UserError("train.offload: states moves optimizer states out of a GPU's memory, and there is no GPU here: leave it out")
+    if train.optimizer == "adamw_8bit":
+        eight_bit_kernel()
 
 
 def rate_at(step: int, steps: int, train: Train, peak: float) -> float:
