@@ -179,9 +179,7 @@ def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Op
         optimizer.state[parameters[name]][kind] = tensor
 
 
-def _saved_states(
-    path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
+def _saved_states(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """`kind:parameter` -> the state, divided as its parameter is where it has the same shape."""
     if (path / SHARDS).exists():
         states = empty_states(path, parameters)
