@@ -8,6 +8,9 @@ from typing import Literal
 
 from instil.plan.shape import Shape
 
+Device = Literal["cpu", "gpu"]
+Precision = Literal["bf16", "fp32"]
+
 GROUPED = 512
 """Up to this length a CPU attends in groups and keeps the weights of attention (`model/groups.py`)."""
 LOGITS = {"cpu": 2**24, "gpu": 2**27}
@@ -23,18 +26,19 @@ class Way:
 
     method: Literal["full", "lora", "qlora"] = "full"
     rank: int = 16
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     recompute: bool = False
     tokens: int = 8192
     example: int = 256
     predicted: float = 0.5
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """Bytes. `weights` with their copies in bf16, `states` of the optimizer, `kept` for the backward pass, `passing` while one layer's
-    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them."""
+    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `loading`: weights before the first step, in
+    float32 until those that stay frozen are rounded."""
 
     weights: float
     gradients: float
@@ -43,10 +47,12 @@ class Need:
     passing: float
     head: float
     libraries: float
+    loading: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.states + self.kept + self.passing + self.head + self.libraries
+        step = self.weights + self.gradients + self.states + self.kept + self.passing + self.head
+        return self.libraries + max(step, self.loading)
 
 
 def need(shape: Shape, way: Way, shards: int = 1) -> Need:
@@ -67,6 +73,7 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
         + positions * shape.hidden * 8
         + (6 * shape.embedding if way.method == "full" else 0),
         libraries=LIBRARIES[way.device],
+        loading=4 * shape.parameters if way.device == "cpu" else 0,  # what a GPU gets is rounded before it is moved there
     )
 
 

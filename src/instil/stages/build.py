@@ -17,6 +17,7 @@ from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
+from instil.stages.fit import Fit
 from instil.stages.prepare import Data
 from instil.stages.say import Teller
 from instil.template.saved import save_contract
@@ -28,7 +29,7 @@ from instil.train.memory import Autocast, autocast_for, choose_precision, device
 @dataclass(frozen=True)
 class Built:
     """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model. `roomy`: memory that is
-    freed may stay with the process."""
+    freed may stay with the process. `recompute`: activations are computed again. `fit`: what the plan says, if it knows the model."""
 
     model: torch.nn.Module
     base: str
@@ -39,9 +40,11 @@ class Built:
     parameters: int
     roomy: bool
     sentence: str
+    recompute: bool = False
+    fit: Fit | None = None
 
 
-def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
+def build_model(recipe: Recipe, data: Data, tell: Teller, fit: Fit | None = None) -> Built:
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
     device = device_of_run()
     precision = choose_precision(recipe.train.precision, device)
@@ -51,10 +54,32 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
     weights = fingerprint_weights(base)
     taught = prepare_tokens(base, data, recipe.seed, tell)
     found = _probe(recipe, base, data)
-    model, method = _adapt(base, recipe, taught, precision, device)
+    model, method = adapt(base, recipe, taught, precision, device)
     model.to(device)
     trainable, parameters = trainable_parameters(model)
-    recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
+    recompute = _recomputes(recipe, data, base, precision, device, trainable, fit)
+    ready_blocks(base, recompute, recipe, tell)
+    if found.mode == "tree":
+        with autocast():
+            found = _probe(recipe, model, data, own_precision=False)
+    share = f", {short(trainable)} trained" if trainable < parameters else ""
+    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
+    sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
+    roomy = fit.roomy if fit else may_keep_freed_memory(base.config, data.max_tokens, precision, device, trainable)
+    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, recompute, fit)
+
+
+def _recomputes(
+    recipe: Recipe, data: Data, base: PreTrainedModel, precision: torch.dtype, device: torch.device, trainable: int, fit: Fit | None
+) -> bool:
+    """As planned; by a rough estimate for architectures that the plan does not know."""
+    if fit is not None:
+        return fit.way.recompute
+    return should_checkpoint(recipe.train.checkpointing, base.config, data.max_tokens, precision, device, trainable)
+
+
+def ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller) -> None:
+    """Have the decoder blocks recomputed and compiled, where that is wanted."""
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -64,17 +89,9 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
         check_compiler()
         compile_blocks(base)
         tell.say("the decoder blocks are compiled, which takes about half a minute")
-    if found.mode == "tree":
-        with autocast():
-            found = _probe(recipe, model, data, own_precision=False)
-    share = f", {short(trainable)} trained" if trainable < parameters else ""
-    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
-    sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
-    roomy = may_keep_freed_memory(base.config, recipe.train.max_tokens, precision, device, trainable)
-    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence)
 
 
-def _adapt(
+def adapt(
     base: PreTrainedModel, recipe: Recipe, taught: list[int], precision: torch.dtype, device: torch.device
 ) -> tuple[torch.nn.Module, str]:
     """What the method trains of `base`, and how to call it."""

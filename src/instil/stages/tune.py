@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,7 +25,9 @@ from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
+from instil.plan.need import Precision
 from instil.stages.build import Built, build_model, save_model
+from instil.stages.fit import Fit, check_fit, fit_run, settled
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
 from instil.stages.judging import check_judge
@@ -34,6 +38,7 @@ from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load
 from instil.train.distributed import World, join_world, leave_world
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
+from instil.train.memory import choose_precision, device_of_run, memory_of_run
 from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import make_optimizer, rate_at
 from instil.train.records import Records, check_tensorboard
@@ -100,13 +105,35 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if recipe.train.keep == "best" and not data.held:
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
-        built = build_model(recipe, data, tell)
+        fit = _plan(data, resumed is not None, world, tell)
+        data = settled(data, fit)
+        recipe = data.recipe
+        built = build_model(recipe, data, tell, fit)
         (keep_freed_memory if built.roomy else give_back_freed_memory)()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
         if resumed is None and world.leads:
             stack.enter_context(_only_writer(folder))
         tell.data(data, counts, built)
         return _train(recipe, data, built, folder, last, steps, world, tell), world
+
+
+def _plan(data: Data, resumed: bool, world: World, tell: Teller) -> Fit | None:
+    """Rows and recomputation that fit, the same on every rank. A run that has begun is never refused: it fitted then."""
+    device, ranks = device_of_run(), int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    knobs = data.recipe.train
+    memory = memory_of_run(device, knobs.memory, 1 if device.type == "cuda" else ranks)
+    least = min(world.sum({f"memory of rank {world.rank}": memory or math.inf}).values())
+    precision: Precision = "bf16" if choose_precision(knobs.precision, device) == torch.bfloat16 else "fp32"
+    fit = fit_run(data, least if math.isfinite(least) else None, "gpu" if device.type == "cuda" else "cpu", precision)
+    if fit is None:
+        return None
+    if not resumed:
+        check_fit(fit)
+    if not fit.fits:
+        tell.say(f"memory may not suffice: the run needs {fit.gib}; what would help: {fit.advice}")
+    elif fit.rows < fit.load.row:
+        tell.say(f"rows of {fit.rows:,} tokens instead of {data.max_tokens:,}: the run needs {fit.gib}")
+    return fit
 
 
 @contextlib.contextmanager
@@ -173,13 +200,20 @@ def _facts(recipe: Recipe, data: Data, built: Built, counts: Counts, keys: list[
         "notes": [*data.contract.notes, *data.notes],
         "parameters": {"trainable": built.trainable, "all": built.parameters},
         "precision": str(built.precision).removeprefix("torch."),
+        "memory": {
+            "row": data.max_tokens,
+            "recomputed": built.recompute,
+            "needed": round(built.fit.need.total) if built.fit is not None else None,
+        },
         "probe": {"mode": built.probe.mode, "difference": built.probe.difference, "tolerance": built.probe.tolerance},
     }
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Identity of what a recipe trains: a moved or renamed run is still the same run, and so is one that is evaluated in another way."""
-    return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": "", "evaluate": Evaluate()})))
+    """Identity of what a recipe trains: a moved or renamed run is still the same run, and so is one that is evaluated in another way, or
+    may take more memory."""
+    train = recipe.train.model_copy(update={"memory": None})
+    return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": "", "evaluate": Evaluate(), "train": train})))
 
 
 def _train(
@@ -196,8 +230,8 @@ def _train(
         if world.leads:
             prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
-    objective = supervised(tree, knobs.max_tokens)
-    held = _rows(data.held_paths(), recipe, tree) if data.held else []
+    objective = supervised(tree, data.max_tokens)
+    held = _rows(data.held_paths(), data, tree) if data.held else []
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
@@ -207,7 +241,7 @@ def _train(
             model,
             state=state or State(),
             steps=steps,
-            rows_at=lambda step: _rows(data.paths_at(step), recipe, tree),
+            rows_at=lambda step: _rows(data.paths_at(step), data, tree),
             objective=with_embedding_noise(objective, knobs.neftune) if knobs.neftune else objective,
             optimizer=optimizer,
             rate_at=lambda step: rate_at(step, steps, knobs, recipe.learning_rate),
@@ -241,8 +275,8 @@ def _lean(model: torch.nn.Module, knobs: Train) -> Iterator[None]:
         yield
 
 
-def _rows(paths: Any, recipe: Recipe, tree: bool) -> list[Row]:
-    return lay_out(paths, recipe.train.max_tokens, recipe.train.average, share=tree)
+def _rows(paths: Any, data: Data, tree: bool) -> list[Row]:
+    return lay_out(paths, data.max_tokens, data.recipe.train.average, share=tree)
 
 
 def _pauses(recipe: Recipe, steps: int) -> Every:
