@@ -78,6 +78,16 @@ def test_parts() -> None:
     assert need(shape, Way(tokens=16384)).kept == 2 * full.kept
 
 
+def test_weights_that_are_loaded() -> None:
+    """In float32, until those that stay frozen are rounded: with a large model and small rows the largest that a process ever holds."""
+    shape = read_shape(LlamaConfig().to_dict())
+    small = need(shape, Way(method="lora", recompute=True, tokens=128))
+    assert small.loading == 4 * shape.parameters and small.total == small.libraries + small.loading
+    assert need(shape, Way(method="lora", recompute=True, tokens=128, device="gpu")).loading == 0, "a GPU is given them rounded"
+    full = need(shape, Way())
+    assert full.total == full.libraries + full.weights + full.gradients + full.states + full.kept + full.passing + full.head
+
+
 def test_flops() -> None:
     shape = read_shape(LlamaConfig().to_dict())
     way = Way(predicted=1.0, example=0)

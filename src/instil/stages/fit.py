@@ -1,6 +1,7 @@
 """Whether a run fits, in rows of which size, and recomputing what: decided before any weight is loaded, by `instil plan` and `instil train`
 alike. No torch."""
 
+import bisect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ SAMPLED = 8
 ROOM, TOO_MUCH = 0.87, 1.13
 """Of the memory there is: what may be planned for, and what surely does not fit. Predictions have been up to 13 % off (docs/plan.md); in
 between a run is tried, for a refusal that is wrong is worse than none."""
-LEAST = 256
-"""Tokens of the smallest rows that are advised."""
+LEAST, BLOCKS = 256, 2**17
+"""Tokens of the smallest rows that are advised; blocks of 128 tokens of the largest that are thought of."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ class Fit:
     @property
     def largest_row(self) -> int:
         """Tokens, a multiple of 128; 0 where not even weights and states fit."""
-        base, step = (need(self.shape, replace(self.way, tokens=tokens), self.shards) for tokens in (0, 12800))
-        room = ROOM * self.memory - base.total
-        return max(0, int(room / ((_growing(step) - _growing(base)) / 12800)) // 128 * 128) if room > 0 else 0
+        return 128 * max(0, bisect.bisect_left(range(BLOCKS), True, key=self._exceeded) - 1)
+
+    def _exceeded(self, blocks: int) -> bool:
+        return not replace(self, way=replace(self.way, tokens=128 * blocks)).fits
 
     @property
     def gib(self) -> str:
@@ -78,9 +80,8 @@ class Fit:
     @property
     def advice(self) -> str:
         """What would help."""
-        found = (
-            [f"train.max_tokens: {self.largest_row} (and a max_length within it)"] if LEAST <= self.largest_row < self.way.tokens else []
-        )
+        row = self.largest_row
+        found = [f"train.max_tokens: {row} (and a max_length within it)"] if LEAST <= row < self.way.tokens else []
         smaller = {"full": "method: lora", "lora": "method: qlora"}
         found += [smaller[self.way.method]] if self.way.method in smaller else []
         found += [] if self.way.recompute else ["train.checkpointing: on"]
@@ -89,10 +90,6 @@ class Fit:
 
 def _gib(size: float) -> str:
     return f"{size / 2**30:.2f}" if size < 10 * 2**30 else f"{size / 2**30:.1f}"
-
-
-def _growing(found: Need) -> float:
-    return found.kept + found.passing + found.head
 
 
 def measure_load(data: Data) -> Load:

@@ -175,4 +175,10 @@ def _count(number: float) -> str:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes" if hours * 60 >= 2 else f"{hours * 3600:.{int(hours * 3600 < 10)}f} seconds"
+    return (
+        f"{hours:,.1f} hours"
+        if hours >= 1
+        else f"{hours * 60:.0f} minutes"
+        if hours * 60 >= 2
+        else f"{hours * 3600:.{int(hours * 3600 < 10)}f} seconds"
+    )
