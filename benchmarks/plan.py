@@ -6,7 +6,8 @@ step of one that keeps it, as a run does that has enough, the first step left ou
 from a few layers with random weights, timed for seconds in a third process (`stages/pace.py`), and, as it was before, from this processor's
 matrix rate. Sizes are counted, not fitted; one part, the head's own gradient, was added after a first look at the table.
 
-`--only NAME` runs one configuration and leaves the figures of the others as they are: a machine need not be quiet for half an hour.
+With `--threads 1` seconds are the process's own, not the wall's: for a machine that others use as well. `--only NAME` runs one
+configuration and leaves the figures of the others as they are: a machine need not be quiet for half an hour.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path as Folder
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,11 @@ def fit_of(case: dict[str, Any], memory: float) -> "Fit":
     return Fit(read_shape(config_of(case["shape"])), load, Way(**kind, example=EXAMPLE, predicted=0.5), tokens, memory)
 
 
+def clock_of(threads: int) -> Callable[[], float]:
+    """One thread's own time, which somebody else's work beside it changes least; else the wall's."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
 def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
     """Steps as `instil train` takes them."""
     import torch
@@ -110,6 +117,7 @@ def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
     from instil.train.objectives import supervised
     from instil.train.optimizer import make_optimizer
 
+    clock = clock_of(torch.get_num_threads())
     (keep_freed_memory if keep else give_back_freed_memory)()
     recipe, cpu = recipe_of(case), torch.device("cpu")
     precision = torch.float32 if recipe.train.precision == "fp32" else torch.bfloat16
@@ -121,10 +129,10 @@ def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
     seconds = []
     with lean_norms(model), lean_rotary(model), tree_attention(model):
         for step in range(STEPS[keep]):
-            began = time.perf_counter()
+            began = clock()
             rows = lay_out(paths_of(case, step), case["tokens"])
             take_step(model, rows, step, supervised(True), optimizer, 0, 1.0, autocast_for(precision, cpu), World(), str)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"peak_mib": round(peak), "step_s": round(float(np.median(seconds[1:])), 3)}
 
@@ -141,11 +149,11 @@ def predict(case: dict[str, Any]) -> dict[str, Any]:
 
     fit = fit_of(case, 2.0**36)
     dtype = torch.float32 if case.get("precision") == "fp32" else torch.bfloat16
-    rate = measure_rate(torch.device("cpu"), dtype, 1024)
+    rate = measure_rate(torch.device("cpu"), dtype, 1024, clock_of(torch.get_num_threads()))
     flops = fit.load.tokens * flops_per_token(fit.shape, fit.way)
     config = LlamaConfig(**{k: v for k, v in config_of(case["shape"]).items() if k != "model_type"})
     began = time.perf_counter()
-    pace = measure_pace(recipe_of(case), config, paths_of(case, 0), fit, rate)
+    pace = measure_pace(recipe_of(case), config, paths_of(case, 0), fit, rate, clock_of(torch.get_num_threads()))
     assert pace is not None
     return {
         "rate_gflops": round(rate / 1e9),
@@ -199,7 +207,7 @@ def main() -> None:
         back, predicted, kept = (alone(kind, case, knobs.threads, knobs.lock) for kind in ("given back", "predict", "kept"))
         sizes = {"predicted_mib": round(fit_of(case, 2.0**36).need.total / 2**20), "peak_mib": back["peak_mib"]}
         times = {"step_s": kept["step_s"], "given_back_step_s": back["step_s"], "kept_peak_mib": kept["peak_mib"]}
-        found[name] = {**sizes, **predicted, **times, "threads": knobs.threads}
+        found[name] = {**sizes, **predicted, **times, "threads": knobs.threads, "clock": "processor" if knobs.threads == 1 else "wall"}
         print(name, found[name], flush=True)
     found = {name: found[name] for name in CASES if name in found}
     RESULTS.write_text(json.dumps({"hardware": hardware(), "versions": versions(), "cases": found}, indent=1) + "\n", encoding="utf-8")

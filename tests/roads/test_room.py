@@ -1,7 +1,6 @@
 """Runs where memory is short: rows that fit, the same ones after a kill, and a refusal before anything is loaded."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,11 +36,11 @@ def test_rows_that_fit(forks: Forks, house: Path, tmp_path: Path, memory: float)
     runs = [tmp_path / "runs" / name for name in ("wide", "narrow")]
     assert [row_of(run) for run in runs] == [(8192, 8192), (512, 512)]
     assert losses_of(runs[0]) == pytest.approx(losses_of(runs[1]), rel=1e-4)
-    assert "rows of 512 tokens instead of 8,192: the run needs about 0." in narrow.out and "instead of" not in wide.out
+    assert "rows of 512 tokens at most instead of 8,192: the run needs about 0." in narrow.out and "instead of" not in wide.out
     assert all(manifest_of(run)["memory"]["recomputed"] is False for run in runs)
 
 
-def test_a_resumed_run_keeps_its_rows(forks: Forks, house: Path, tmp_path: Path, memory: float, monkeypatch: Any) -> None:
+def test_a_resumed_run_keeps_its_rows(forks: Forks, house: Path, tmp_path: Path, memory: float) -> None:
     """Also where there is more memory by then: the same rows, so the same run to the last bit."""
     runs = {}
     for name in ("whole", "killed"):

@@ -46,14 +46,14 @@ def fit_of(config: LlamaConfig, tokens: int = 1024, memory: float = 1e12, **way:
 
 @pytest.mark.parametrize("way", [{}, {"recompute": True}, {"method": "lora", "rank": 4}])
 def test_a_few_layers_tell_of_many(way: dict[str, Any]) -> None:
-    """24 layers from three: within a factor of two, whatever else the machine does. Without the further layers it would be a fifth."""
+    """24 layers from three: within a third, in this processor's time. Without the further layers it would be a fifth."""
     asked = recipe(method=way.get("method", "full"), lora={"rank": 4})
-    found = measure_pace(asked, CONFIG, paths(16), fit_of(CONFIG, **way), 1e12)
-    whole = measure_pace(asked, with_layers(CONFIG, 2), paths(16), fit_of(with_layers(CONFIG, 2), **way), 1e12)
+    found = measure_pace(asked, CONFIG, paths(16), fit_of(CONFIG, **way), 1e12, time.process_time)
+    whole = measure_pace(asked, with_layers(CONFIG, 2), paths(16), fit_of(with_layers(CONFIG, 2), **way), 1e12, time.process_time)
     assert found is not None and whole is not None
     assert found.tokens == 1024 and found.layers <= 3 and whole.layers == 2
     assert found.row > 3 * whole.row
-    assert found.row == pytest.approx(_whole_seconds(asked, CONFIG, way), rel=0.5)
+    assert found.row == pytest.approx(_whole_seconds(asked, CONFIG, way), rel=0.33)
 
 
 def _whole_seconds(asked: Recipe, config: LlamaConfig, way: dict[str, Any]) -> float:
@@ -65,9 +65,9 @@ def _whole_seconds(asked: Recipe, config: LlamaConfig, way: dict[str, Any]) -> f
     (row,), seconds = lay_out(paths(16), 1024), []
     with tree_attention(model), lean_norms(model), lean_rotary(model):
         for _ in range(5):
-            began = time.perf_counter()
+            began = time.process_time()
             supervised(True)(model, row).total.backward()
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.process_time() - began)
             model.zero_grad(set_to_none=True)
     return statistics.median(seconds[1:])
 

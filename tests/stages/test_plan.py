@@ -65,7 +65,7 @@ def test_smaller_rows(given: dict[str, Any]) -> None:
     assert wide["rows"] == 8192 and wide["load"]["row"] > 400
     less = wide["need"]["total"] - 0.4 * wide["need"]["kept"]
     narrow = plan_json({**given, "train.batch": 38, "max_length": 200, "train.memory": less / ROOM / 2**30})
-    assert narrow["rows"] == narrow["way"]["tokens"] == 256 and not narrow["way"]["recompute"]
+    assert narrow["rows"] == 256 >= narrow["way"]["tokens"] > 200 and not narrow["way"]["recompute"]
 
 
 def plan_json(given: dict[str, Any]) -> dict[str, Any]:

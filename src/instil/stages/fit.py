@@ -147,13 +147,22 @@ def row_sizes(largest: int, least: int) -> Sequence[int]:
     return [*sizes, least] if least < sizes[-1] else sizes
 
 
+def fit_data(data: Data, shape: Shape, memory: float, *, device: Device, precision: Precision, shards: int = 1) -> Fit:
+    """`choose` for this data, laid out in the rows that were chosen: a resumed run, which is told them, then decides the same."""
+    found = choose(data, measure_load(data), shape, memory, device=device, precision=precision, shards=shards)
+    if found.rows == data.max_tokens:
+        return found
+    narrower = settled(data, found)
+    return choose(narrower, measure_load(narrower), shape, memory, device=device, precision=precision, shards=shards)
+
+
 def fit_run(data: Data, memory: float | None, device: Device, precision: Precision, shards: int = 1) -> Fit | None:
-    """`choose` for `instil train`; None where the architecture's parts are not counted, or nobody says what memory there is."""
+    """`fit_data` for `instil train`; None where the architecture's parts are not counted, or nobody says what memory there is."""
     try:
         shape = read_shape(config_of(data.recipe))
     except (UserError, KeyError, TypeError):
         return None
-    return None if memory is None else choose(data, measure_load(data), shape, memory, device=device, precision=precision, shards=shards)
+    return None if memory is None else fit_data(data, shape, memory, device=device, precision=precision, shards=shards)
 
 
 def settled(data: Data, fit: Fit | None) -> Data:

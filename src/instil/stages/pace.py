@@ -4,7 +4,7 @@ import contextlib
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,8 +53,10 @@ class Pace:
         return tokens / self.tokens * self.row + self.update
 
 
-def measure_pace(recipe: Recipe, config: PreTrainedConfig, paths: Sequence[Path], fit: Fit, rate: float) -> Pace | None:
-    """`paths`: of a step, to fill a row. `rate`: FLOP/s of this device. None where even a few layers do not fit the memory there is.
+def measure_pace(
+    recipe: Recipe, config: PreTrainedConfig, paths: Sequence[Path], fit: Fit, rate: float, clock: Callable[[], float] = time.perf_counter
+) -> Pace | None:
+    """`paths`: of a step, to fill a row. `rate`: FLOP/s of this device. `clock`: seconds. None where a few layers do not fit in memory.
 
     A decoder's time is that of one layer with embeddings and head, and the same again for every further layer: so a model of one layer and
     one of several are timed in turn, in the run's own way, and a line is drawn through both.
@@ -68,7 +70,7 @@ def measure_pace(recipe: Recipe, config: PreTrainedConfig, paths: Sequence[Path]
         return None
     (keep_freed_memory if fit.roomy else give_back_freed_memory)()
     row = _row(paths, way, int(SECONDS * rate / flops_per_token(small, way) / 2), recipe)
-    timers = [_Timer(recipe, config, count, row, paths, way) for count in dict.fromkeys((few, many))]
+    timers = [_Timer(recipe, config, count, row, paths, way, clock) for count in dict.fromkeys((few, many))]
     for timer in timers * (1 + PASSES):
         timer.go()
     first, last = timers[0].seconds(), timers[-1].seconds()
@@ -93,10 +95,12 @@ def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:
 class _Timer:
     """A model of `layers` layers, trained as the run would train it, on one row again and again."""
 
-    def __init__(self, recipe: Recipe, config: PreTrainedConfig, layers: int, row: Row, paths: Sequence[Path], way: Way):
+    def __init__(
+        self, recipe: Recipe, config: PreTrainedConfig, layers: int, row: Row, paths: Sequence[Path], way: Way, clock: Callable[[], float]
+    ):
         self.device = torch.device("cuda", torch.cuda.current_device()) if way.device == "gpu" else torch.device("cpu")
         precision = torch.bfloat16 if way.precision == "bf16" else torch.float32
-        self.autocast, self.row, self.knobs = autocast_for(precision, self.device), row, recipe.train
+        self.autocast, self.row, self.knobs, self.clock = autocast_for(precision, self.device), row, recipe.train, clock
         base: PreTrainedModel = AutoModelForCausalLM.from_config(with_layers(config, layers), dtype=torch.float32)
         probe(base, [*paths, *paths][:2])  # as a run does: it learns here what the last layer may leave out
         self.model: Any = adapt(base, recipe, [], precision, self.device)[0].to(self.device)
@@ -127,7 +131,7 @@ class _Timer:
     def _now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+        return self.clock()
 
     @contextlib.contextmanager
     def _lean(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from instil.core.recipe import Recipe
 from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
 from instil.plan.need import Device, Precision, flops_per_token
 from instil.plan.shape import read_shape
-from instil.stages.fit import Fit, choose, config_of, measure_load
+from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
@@ -51,7 +52,7 @@ def plan(
     machine = _here(recipe) if gpu is None else _card(gpu, gpus, recipe)
     with tell.preparing() as tick:
         data = prepare(recipe, lambda _: None, tick)
-    fit = choose(data, measure_load(data), shape, machine.memory, device=machine.kind, precision=machine.precision, shards=gpus)
+    fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=gpus)
     seconds, layers = _seconds(data, fit, machine, gpus, measure)
     hours = tuple(second / 3600 for second in seconds)
     facts = {
@@ -124,17 +125,17 @@ def _here(recipe: Recipe) -> Machine:
     return Machine("cpu", precision, memory, measure_rate(device, dtype, 1024), UTILISATION_CPU, "this machine's CPU", True)
 
 
-def measure_rate(device: Any, dtype: Any, width: int, seconds: float = 0.5) -> float:
+def measure_rate(device: Any, dtype: Any, width: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """FLOP/s of products of matrices [2 width, width] and [width, width]."""
     import torch
 
     a, b = (torch.randn(rows, width, dtype=dtype, device=device) for rows in (2 * width, width))
     a @ b
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    began, done = clock(), 0
+    while clock() - began < 0.5:
         (a @ b)[0, 0].item()  # which waits for a GPU
         done += 1
-    return done * 4 * width**3 / (time.perf_counter() - began)
+    return done * 4 * width**3 / (clock() - began)
 
 
 def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine: Machine) -> None:

@@ -131,8 +131,8 @@ def _plan(data: Data, resumed: bool, world: World, tell: Teller) -> Fit | None:
         check_fit(fit)
     if not fit.fits:
         tell.say(f"memory may not suffice: the run needs {fit.gib}; what would help: {fit.advice}")
-    elif fit.rows < fit.load.row:
-        tell.say(f"rows of {fit.rows:,} tokens instead of {data.max_tokens:,}: the run needs {fit.gib}")
+    elif fit.rows < data.max_tokens:
+        tell.say(f"rows of {fit.rows:,} tokens at most instead of {data.max_tokens:,}: the run needs {fit.gib}")
     return fit
 
 
