@@ -102,6 +102,15 @@ def test_only_what_surely_does_not_fit_is_refused() -> None:
         check_fit(fit_in(size / TOO_MUCH * 0.99))
 
 
+def test_on_a_gpu_only_what_is_certain_is_refused() -> None:
+    """What activations take there has never been measured."""
+    found = fit_in(1.0, device="gpu").need
+    certain = found.weights + found.gradients + found.states
+    assert fit_in(certain, device="gpu").hopeless and not fit_in(certain, device="gpu").refused
+    assert fit_in(certain / TOO_MUCH * 0.99, device="gpu").refused
+    assert fit_in(certain).refused
+
+
 def test_largest_row() -> None:
     for memory in (room_for(1500), room_for(70_000)):
         largest = fit_in(memory).largest_row

@@ -77,6 +77,15 @@ def test_a_step_is_its_rows_and_an_update() -> None:
     assert pace.step(1000) == 2.5 and pace.step(4000) == 8.5
 
 
+def test_other_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ran for half of the time that it could."""
+    small = with_layers(CONFIG, 1)
+    for share, busy in ((0.5, True), (1.0, False)):
+        monkeypatch.setattr(time, "process_time", lambda share=share: share * torch.get_num_threads() * time.perf_counter())
+        found = measure_pace(recipe(), small, paths(2), fit_of(small, tokens=128), 1e12)
+        assert found is not None and found.busy is busy
+
+
 def test_where_even_a_few_layers_do_not_fit() -> None:
     assert measure_pace(recipe(), CONFIG, paths(16), fit_of(CONFIG, memory=2**20), 1e12) is None
 

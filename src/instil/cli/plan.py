@@ -27,7 +27,7 @@ def command(recipe: tuple[str, ...], gpu: str | None, gpus: int, price: str | No
       instil plan recipe.yaml --gpu H200 --price 2.5/h
       instil plan --model path/to/model --data rows.jsonl --method qlora --gpu 4090
 
-    Exit code 1: it does not fit, and `instil train` would refuse it.
+    Exit code 1: it does not fit.
     """
     asked = recipe_from(recipe)
     cost = None

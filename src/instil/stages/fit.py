@@ -60,6 +60,12 @@ class Fit:
         return self.need.total > TOO_MUCH * self.memory
 
     @property
+    def refused(self) -> bool:
+        """By `instil train`: as `hopeless`, and on GPUs, where this count has never been measured, for what is certain in it alone."""
+        certain = self.need.weights + self.need.gradients + self.need.states
+        return self.hopeless if self.way.device == "cpu" else certain > TOO_MUCH * self.memory
+
+    @property
     def roomy(self) -> bool:
         """Whether freed memory may stay with the process (`train.heap`): it is kept in pieces, and a process then holds up to twice what it
         needs beside its weights."""
@@ -173,7 +179,7 @@ def settled(data: Data, fit: Fit | None) -> Data:
 
 def check_fit(fit: Fit) -> None:
     """Raises UserError where a run surely needs more memory than there is."""
-    if fit.hopeless:
+    if fit.refused:
         raise UserError(
             f"the run needs {fit.gib}: try {fit.advice}; or set train.memory, if it may take more (`instil plan` shows each part)"
         )

@@ -34,6 +34,8 @@ PASSES = 4
 """Times that each model is timed, after one that is not."""
 SECONDS = 3.0
 """That one pass may take, about: longer rows are measured on a part of their examples."""
+RUNNING = 0.75
+"""Of the time that its threads could run: what a process gets that has the machine to itself."""
 MOST = 5
 """Layers that are measured at most."""
 
@@ -41,12 +43,13 @@ MOST = 5
 @dataclass(frozen=True)
 class Pace:
     """Seconds of the whole model: `row`, forward and backward of a row of `tokens`; `update`, clipping and the optimizer. `layers`: as many
-    were measured."""
+    were measured. `busy`: other work kept this process waiting, so that a quiet machine is faster."""
 
     tokens: int
     row: float
     update: float
     layers: int
+    busy: bool = False
 
     def step(self, tokens: float) -> float:
         """Of a step of `tokens` tokens in rows of this kind."""
@@ -71,12 +74,14 @@ def measure_pace(
     (keep_freed_memory if fit.roomy else give_back_freed_memory)()
     row = _row(paths, way, int(SECONDS * rate / flops_per_token(small, way) / 2), recipe)
     timers = [_Timer(recipe, config, count, row, paths, way, clock) for count in dict.fromkeys((few, many))]
+    began = time.perf_counter(), time.process_time()
     for timer in timers * (1 + PASSES):
         timer.go()
+    waited = time.process_time() - began[1] < RUNNING * torch.get_num_threads() * (time.perf_counter() - began[0])
     first, last = timers[0].seconds(), timers[-1].seconds()
     further = (shape.layers - few) / max(1, many - few)
     row_s, update_s = (a + further * max(0.0, b - a) for a, b in zip(first, last, strict=True))
-    return Pace(len(row.tokens_T), row_s, update_s, many)
+    return Pace(len(row.tokens_T), row_s, update_s, many, waited and way.device == "cpu")
 
 
 def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:

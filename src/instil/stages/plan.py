@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -16,6 +16,9 @@ from instil.plan.shape import read_shape
 from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
+
+if TYPE_CHECKING:  # torch takes seconds
+    from instil.stages.pace import Pace
 
 WITHIN = 0.2
 """What a measured time may be off, either way (docs/plan.md)."""
@@ -45,15 +48,16 @@ def plan(
     as_json: bool = False,
     console: Console | None = None,
 ) -> bool:
-    """Print the plan. `measure`: a few layers are timed where the run would go to this machine. Returns whether `instil train` would begin
-    the run. Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
+    """Print the plan. `measure`: a few layers are timed where the run would go to this machine. Returns False where it surely does not fit.
+    Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
     tell = Teller(console or Console(), quiet=as_json)
     shape = read_shape(config_of(recipe))
     machine = _here(recipe) if gpu is None else _card(gpu, gpus, recipe)
     with tell.preparing() as tick:
         data = prepare(recipe, lambda _: None, tick)
     fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=gpus)
-    seconds, layers = _seconds(data, fit, machine, gpus, measure)
+    pace = _pace(data, fit, machine.rate) if measure and machine.here else None
+    seconds = _seconds(fit, machine, gpus, pace)
     hours = tuple(second / 3600 for second in seconds)
     facts = {
         "parameters": shape.parameters,
@@ -67,7 +71,8 @@ def plan(
         "rows": fit.rows,
         "largest_row": fit.largest_row,
         "hours": hours,
-        "measured_layers": layers,
+        "measured_layers": pace.layers if pace else 0,
+        "busy": pace is not None and pace.busy,
         "money": None if price is None else tuple(h * price * gpus for h in hours),
     }
     if as_json:
@@ -77,19 +82,18 @@ def plan(
     return not fit.hopeless
 
 
-def _seconds(data: Data, fit: Fit, machine: Machine, gpus: int, measure: bool) -> tuple[tuple[float, float], int]:
-    """Of the whole run, from and to; and how many layers were timed to know, 0 where it was counted from the rate."""
+def _seconds(fit: Fit, machine: Machine, gpus: int, pace: "Pace | None") -> tuple[float, float]:
+    """Of the whole run, from and to: as measured, else counted from the rate."""
     load = fit.load
-    pace = _pace(data, fit, machine.rate) if measure and machine.here else None
     if pace is not None:
         found = load.steps * pace.step(load.tokens)
-        return (found * (1 - WITHIN), found * (1 + WITHIN)), pace.layers
+        return found * (1 - WITHIN), found * (1 + WITHIN)
     flops = load.steps * load.tokens * flops_per_token(fit.shape, fit.way)
     low, high = machine.share
-    return (flops / (machine.rate * high * gpus), flops / (machine.rate * low * gpus)), 0
+    return flops / (machine.rate * high * gpus), flops / (machine.rate * low * gpus)
 
 
-def _pace(data: Data, fit: Fit, rate: float) -> Any:
+def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     from instil.model.load import load_config
     from instil.stages.pace import measure_pace
 
@@ -153,7 +157,8 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine:
     if not fit.fits:
         tell.say(f"what would help: {fit.advice}")
     low, high = facts["hours"]
-    how = f"measured on {facts['measured_layers']} layers with random weights" if facts["measured_layers"] else "from the processor's rate"
+    how = f"measured on {facts['measured_layers']} layers with random weights" if facts["measured_layers"] else "counted from its rate"
+    how += ", beside other work: less on a quiet machine" if facts["busy"] else ""
     tell.line("time", f"{_duration(low)} to {_duration(high)}, {how}; held-out losses and evaluation not counted")
     if facts["money"]:
         tell.line("money", f"{facts['money'][0]:,.2f} to {facts['money'][1]:,.2f}")

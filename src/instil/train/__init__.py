@@ -7,6 +7,7 @@ checkpoint.py   save, verify, load
 records.py      metrics.jsonl, TensorBoard, checkpoints, display: where the loop's reports go
 distributed.py  ranks that sum what they computed
 display.py      what people see while it runs
-memory.py       precision, and whether activations must be recomputed
+memory.py       precision, memory that is free, and whether activations must be recomputed
+limits.py       what control groups leave a process
 signals.py      Ctrl-C and SIGTERM end in a checkpoint
 """
