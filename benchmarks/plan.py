@@ -105,6 +105,7 @@ def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
 
     from instil.batch.trie import lay_out
     from instil.model.attention import tree_attention
+    from instil.model.lora import lean_lora
     from instil.model.norms import lean_norms
     from instil.model.probe import probe
     from instil.model.rotary import lean_rotary
@@ -127,7 +128,7 @@ def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
     ready_blocks(base, bool(case.get("recompute")), recipe, Teller(Console(), quiet=True))
     optimizer = make_optimizer(model, recipe.train, recipe.learning_rate)
     seconds = []
-    with lean_norms(model), lean_rotary(model), tree_attention(model):
+    with lean_norms(model), lean_rotary(model), lean_lora(model), tree_attention(model):
         for step in range(STEPS[keep]):
             began = clock()
             rows = lay_out(paths_of(case, step), case["tokens"])

@@ -16,6 +16,7 @@ from instil.model.adapters import add_lora, round_frozen
 from instil.model.attention import tree_attention
 from instil.model.head import hidden_states, splits
 from instil.model.layout import lay_out_tree
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.plan.cards import CARDS, card
@@ -53,7 +54,7 @@ def saved_per_token(layers: int, method: str, precision: str) -> tuple[float, Ll
 
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with lean_norms(model), lean_rotary(model), tree_attention(model), autocast, hooks:
+    with lean_norms(model), lean_rotary(model), lean_lora(model), tree_attention(model), autocast, hooks:
         hidden_states(model, torch.from_numpy(row.tokens_T), lay_out_tree(row), torch.arange(TOKENS))
     return sum(seen.values()) / TOKENS, config
 

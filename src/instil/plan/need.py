@@ -94,12 +94,12 @@ def kept_per_token(shape: Shape, way: Way) -> float:
     divided = 8 * h if way.method == "full" else 0  # what norms divided: for the gradient of their weights
     if way.precision == "fp32":
         attention = _attention(shape, way, 4)
-        return 16 * h + divided + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms; gate, up, silu, product
+        return 16 * h + divided + attention + 16 * w + _adapters(way)  # two sums, two norms; gate, up, silu, product
     attention = _attention(shape, way, 2)
     if way.device == "cpu":
-        return 8 * h + 4 * h + attention + 8 * w + _adapters(shape, way, 6 * h)  # two sums in float32, two norms in one piece
+        return 8 * h + 4 * h + attention + 8 * w + _adapters(way)  # two sums in float32, two norms in one piece
     # on a GPU norms are as transformers writes them, and autocast rounds their output once per linear layer
-    return 8 * h + divided + 10 * h + attention + 8 * w + _adapters(shape, way, 0)
+    return 8 * h + divided + 10 * h + attention + 8 * w + _adapters(way)
 
 
 def _attention(shape: Shape, way: Way, size: int) -> float:
@@ -109,9 +109,9 @@ def _attention(shape: Shape, way: Way, size: int) -> float:
     return size * (q + 2 * k + q + (shape.heads * way.example if grouped else q))
 
 
-def _adapters(shape: Shape, way: Way, inputs: int) -> float:
-    """Seven small products; where linear layers shared their input before, each adapter keeps its own."""
-    return 0 if way.method == "full" else inputs + 14 * way.rank
+def _adapters(way: Way) -> float:
+    """Seven small products; their inputs are the linear layers' own (`model/lora.py`)."""
+    return 0 if way.method == "full" else 14 * way.rank
 
 
 def flops_per_token(shape: Shape, way: Way) -> float:

@@ -18,6 +18,7 @@ from instil.batch.trie import Row, lay_out
 from instil.core.recipe import Recipe
 from instil.core.values import Path
 from instil.model.attention import tree_attention
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.probe import probe
 from instil.model.rotary import lean_rotary
@@ -143,7 +144,7 @@ class _Timer:
         if self.knobs.compile == "on":
             yield
             return
-        with lean_norms(self.model), lean_rotary(self.model):
+        with lean_norms(self.model), lean_rotary(self.model), lean_lora(self.model):
             yield
 
 
