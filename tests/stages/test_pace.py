@@ -14,6 +14,7 @@ from instil.batch.trie import lay_out
 from instil.core.recipe import Recipe
 from instil.core.values import Path
 from instil.model.attention import tree_attention
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.plan.need import Way
@@ -46,14 +47,14 @@ def fit_of(config: LlamaConfig, tokens: int = 1024, memory: float = 1e12, **way:
 
 @pytest.mark.parametrize("way", [{}, {"recompute": True}, {"method": "lora", "rank": 4}])
 def test_a_few_layers_tell_of_many(way: dict[str, Any]) -> None:
-    """24 layers from three: within a third, in this processor's time. Without the further layers it would be a fifth."""
+    """24 layers from three: within a half, in this processor's time, whatever else it does. Without further layers it would be a fifth."""
     asked = recipe(method=way.get("method", "full"), lora={"rank": 4})
     found = measure_pace(asked, CONFIG, paths(16), fit_of(CONFIG, **way), 1e12, time.process_time)
     whole = measure_pace(asked, with_layers(CONFIG, 2), paths(16), fit_of(with_layers(CONFIG, 2), **way), 1e12, time.process_time)
     assert found is not None and whole is not None
     assert found.tokens == 1024 and found.layers <= 3 and whole.layers == 2
     assert found.row > 3 * whole.row
-    assert found.row == pytest.approx(_whole_seconds(asked, CONFIG, way), rel=0.33)
+    assert found.row == pytest.approx(_whole_seconds(asked, CONFIG, way), rel=0.5)
 
 
 def _whole_seconds(asked: Recipe, config: LlamaConfig, way: dict[str, Any]) -> float:
@@ -63,7 +64,7 @@ def _whole_seconds(asked: Recipe, config: LlamaConfig, way: dict[str, Any]) -> f
     if way.get("recompute"):
         base.gradient_checkpointing_enable({"use_reentrant": False})
     (row,), seconds = lay_out(paths(16), 1024), []
-    with tree_attention(model), lean_norms(model), lean_rotary(model):
+    with tree_attention(model), lean_norms(model), lean_rotary(model), lean_lora(model):
         for _ in range(5):
             began = time.process_time()
             supervised(True)(model, row).total.backward()

@@ -241,8 +241,7 @@ def _train(
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
     optimizer = make_optimizer(model, knobs, recipe.learning_rate)
-    identity = recipe_hash(recipe)
-    state = None
+    identity, tensorboard, state = recipe_hash(recipe), knobs.tensorboard, None
     if last is not None:
         path, state = last
         load_weights(path, model)
@@ -256,7 +255,6 @@ def _train(
     if built.root is not None:
         noisy, plain = within(built.root, noisy), within(built.root, plain)
     held = _rows(data.held_paths(), data, tree, world) if data.held else []
-    tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
     attending = tree_attention(model) if tree else contextlib.nullcontext()
