@@ -79,8 +79,8 @@ def sharing(data: Data) -> dict[str, Any]:
         train = data.recipe.train.model_copy(update={"batch": batch})
         other = replace(data, recipe=data.recipe.model_copy(update={"train": train}))
         steps = (other.paths_at(step) for step in range(other.num_steps()))
-        found[str(batch)] = shared(steps, train.max_tokens)
-    found["one task, 64"] = shared(by_task(data, 64), data.recipe.train.max_tokens)
+        found[str(batch)] = shared(steps, data.max_tokens)
+    found["one task, 64"] = shared(by_task(data, 64), data.max_tokens)
     return found
 
 

@@ -1,23 +1,33 @@
 """What `instil plan` predicts, beside what a run takes: `python benchmarks/plan.py`. Peak memory, and seconds a step.
 
-Each configuration trains three steps of two full rows in a process of its own, with the loop, objective and optimizer of `instil train`, on
-a random Llama. Measured: the process's peak resident memory, and the median of the last two steps. Predicted: by `instil.plan` from the
-configuration alone and this processor's matrix rate, before the process starts. Sizes are counted, not fitted; one part, the head's own
-gradient, was added after a first look at the table. Memory that is freed is given back (`train/heap.py`), as it is in a run that has little
-of it; so steps are slower than they could be.
+Each configuration trains a few steps of two full rows in processes of its own, built as `instil train` builds it, on a random Llama.
+Measured: the peak resident memory of one that gives back freed memory, as a run does that has little of it (`train/heap.py`); the median
+step of one that keeps it, as a run does that has enough, the first step left out. Predicted: memory from the configuration alone; the step
+from a few layers with random weights, timed for seconds in a third process (`stages/pace.py`), and, as it was before, from this processor's
+matrix rate. Sizes are counted, not fitted; one part, the head's own gradient, was added after a first look at the table.
+
+With `--threads 1` seconds are the process's own, not the wall's: for a machine that others use as well. `--only NAME` runs one
+configuration and leaves the figures of the others as they are: a machine need not be quiet for half an hour.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path as Folder
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from instil.core.recipe import Recipe
+    from instil.core.values import Path
+    from instil.stages.fit import Fit
 
 RESULTS, PAGE = Folder(__file__).parent / "results" / "plan.json", Folder(__file__).parents[1] / "docs" / "plan.md"
 BEGIN, END = "<!-- figures: benchmarks/plan.py -->\n", "<!-- end of figures -->\n"
@@ -41,112 +51,167 @@ CASES: dict[str, dict[str, Any]] = {
 }
 EXAMPLE = 256
 """Tokens of an example, half of them trained."""
+STEPS = {True: 4, False: 3}
+"""Where freed memory is kept, where it is given back."""
+NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 
 
 def config_of(shape: str) -> dict[str, Any]:
-    names = (
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "vocab_size",
-    )
-    return {"model_type": "llama", **dict(zip(names, SHAPES[shape], strict=True)), "tie_word_embeddings": True}
+    return {"model_type": "llama", **dict(zip(NAMES, SHAPES[shape], strict=True)), "tie_word_embeddings": True}
 
 
-def measure(case: dict[str, Any]) -> dict[str, Any]:
+def recipe_of(case: dict[str, Any]) -> "Recipe":
+    from instil.core.recipe import Recipe
+
+    train = {
+        "max_tokens": case["tokens"],
+        "precision": case.get("precision", "bf16"),
+        "checkpointing": "on" if case.get("recompute") else "off",
+        "learning_rate": 1e-4,
+    }
+    return Recipe.model_validate({"model": "random", "data": "random", "method": case.get("method", "full"), "train": train})
+
+
+def paths_of(case: dict[str, Any], step: int) -> "list[Path]":
+    """Two rows of random examples."""
+    from instil.core.values import Path
+
+    random = np.random.default_rng(step)
+    vocabulary = config_of(case["shape"])["vocab_size"]
+    return [Path(random.integers(3, vocabulary, EXAMPLE).astype(np.uint32), EXAMPLE // 2) for _ in range(2 * case["tokens"] // EXAMPLE)]
+
+
+def fit_of(case: dict[str, Any], memory: float) -> "Fit":
+    from instil.plan.need import Way
+    from instil.plan.shape import read_shape
+    from instil.stages.fit import Fit, Load
+
+    kind = {name: case[name] for name in ("method", "precision", "recompute", "tokens") if name in case}
+    tokens = case["tokens"]
+    load = Load(1, 2 * tokens, 2 * tokens, tokens, EXAMPLE, 0.5)
+    return Fit(read_shape(config_of(case["shape"])), load, Way(**kind, example=EXAMPLE, predicted=0.5), tokens, memory)
+
+
+def clock_of(threads: int) -> Callable[[], float]:
+    """One thread's own time, which somebody else's work beside it changes least; else the wall's."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def measure(case: dict[str, Any], keep: bool) -> dict[str, Any]:
+    """Steps as `instil train` takes them."""
     import torch
+    from rich.console import Console
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from instil.batch.trie import lay_out
-    from instil.core.recipe import Lora, Train
-    from instil.core.values import Path
-    from instil.model.adapters import add_lora, round_frozen
     from instil.model.attention import tree_attention
+    from instil.model.lora import lean_lora
     from instil.model.norms import lean_norms
+    from instil.model.probe import probe
     from instil.model.rotary import lean_rotary
-    from instil.stages import build  # noqa: F401  what a run has imported
+    from instil.stages.build import adapt, ready_blocks
+    from instil.stages.say import Teller
     from instil.train.distributed import World
-    from instil.train.heap import give_back_freed_memory
+    from instil.train.heap import give_back_freed_memory, keep_freed_memory
     from instil.train.loop import take_step
     from instil.train.memory import autocast_for
     from instil.train.objectives import supervised
     from instil.train.optimizer import make_optimizer
 
-    give_back_freed_memory()
-    torch.set_num_threads(2)
-    precision = torch.float32 if case.get("precision") == "fp32" else torch.bfloat16
-    config = config_of(case["shape"])
-    model: Any = LlamaForCausalLM(LlamaConfig(**{k: v for k, v in config.items() if k != "model_type"}))
-    if case.get("method") == "lora":
-        model = add_lora(model, Lora(rank=16))
-        if precision == torch.bfloat16:
-            round_frozen(model, precision)
-    if case.get("recompute"):
-        (model.get_base_model() if case.get("method") else model).gradient_checkpointing_enable({"use_reentrant": False})
-    optimizer = make_optimizer(model, Train(), 1e-4)
-    autocast, objective, random = autocast_for(precision, torch.device("cpu")), supervised(True), np.random.default_rng(0)
+    clock = clock_of(torch.get_num_threads())
+    (keep_freed_memory if keep else give_back_freed_memory)()
+    recipe, cpu = recipe_of(case), torch.device("cpu")
+    precision = torch.float32 if recipe.train.precision == "fp32" else torch.bfloat16
+    base = LlamaForCausalLM(LlamaConfig(**{k: v for k, v in config_of(case["shape"]).items() if k != "model_type"}))
+    probe(base, paths_of(case, 0)[:2])
+    model: Any = adapt(base, recipe, [], precision, cpu)[0]
+    ready_blocks(base, bool(case.get("recompute")), recipe, Teller(Console(), quiet=True))
+    optimizer = make_optimizer(model, recipe.train, recipe.learning_rate)
     seconds = []
-    with lean_norms(model), lean_rotary(model), tree_attention(model):
-        for step in range(3):
-            count = 2 * case["tokens"] // EXAMPLE
-            paths = [Path(random.integers(3, config["vocab_size"], EXAMPLE).astype(np.uint32), EXAMPLE // 2) for _ in range(count)]
-            began = time.perf_counter()
-            take_step(model, lay_out(paths, case["tokens"]), step, objective, optimizer, 0, 1.0, autocast, World(), str)
-            seconds.append(time.perf_counter() - began)
-    return {"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), "step_s": round(float(np.median(seconds[1:])), 3)}
+    with lean_norms(model), lean_rotary(model), lean_lora(model), tree_attention(model):
+        for step in range(STEPS[keep]):
+            began = clock()
+            rows = lay_out(paths_of(case, step), case["tokens"])
+            take_step(model, rows, step, supervised(True), optimizer, 0, 1.0, autocast_for(precision, cpu), World(), str)
+            seconds.append(clock() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"peak_mib": round(peak), "step_s": round(float(np.median(seconds[1:])), 3)}
 
 
-def predict(case: dict[str, Any]) -> tuple[float, float]:
-    """Bytes at the peak, and FLOP of a step."""
-    from instil.plan.need import Way, flops_per_token, need
-    from instil.plan.shape import read_shape
+def predict(case: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of a step: from the rate alone (from, to), from a few layers; and how long that took."""
+    import torch
+    from transformers import LlamaConfig
 
-    shape = read_shape(config_of(case["shape"]))
-    kind = {name: case[name] for name in ("method", "precision", "recompute", "tokens") if name in case}
-    way = Way(**kind, example=EXAMPLE, predicted=0.5)
-    return need(shape, way).total, 2 * case["tokens"] * flops_per_token(shape, way)
+    from instil.plan.cards import UTILISATION_CPU
+    from instil.plan.need import flops_per_token
+    from instil.stages.pace import measure_pace
+    from instil.stages.plan import measure_rate
+
+    fit = fit_of(case, 2.0**36)
+    dtype = torch.float32 if case.get("precision") == "fp32" else torch.bfloat16
+    rate = measure_rate(torch.device("cpu"), dtype, 1024, clock_of(torch.get_num_threads()))
+    flops = fit.load.tokens * flops_per_token(fit.shape, fit.way)
+    config = LlamaConfig(**{k: v for k, v in config_of(case["shape"]).items() if k != "model_type"})
+    began = time.perf_counter()
+    pace = measure_pace(recipe_of(case), config, paths_of(case, 0), fit, rate, clock_of(torch.get_num_threads()))
+    assert pace is not None
+    return {
+        "rate_gflops": round(rate / 1e9),
+        "counted_s": [round(flops / rate / share, 2) for share in UTILISATION_CPU[::-1]],
+        "predicted_s": round(pace.step(fit.load.tokens), 3),
+        "layers": pace.layers,
+        "measuring_s": round(time.perf_counter() - began, 1),
+    }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(cases: dict[str, Any]) -> str:
     lines = [
-        "| configuration | peak memory, MiB: predicted | measured | ratio | a step, s: predicted | measured |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| configuration | peak memory, MiB: predicted | measured | ratio | a step, s: counted | predicted | measured | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, one in found.items():
-        low, high = one["predicted_s"]
+    for name, one in cases.items():
+        low, high = one["counted_s"]
         lines.append(
             f"| {name} | {one['predicted_mib']:,} | {one['peak_mib']:,} | {one['predicted_mib'] / one['peak_mib']:.2f} "
-            f"| {low:.1f} to {high:.1f} | {one['step_s']:.1f} |"
+            f"| {low:.1f} to {high:.1f} | {one['predicted_s']:.2f} | {one['step_s']:.2f} | {one['predicted_s'] / one['step_s']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def alone(kind: str, case: dict[str, Any], threads: int, lock: str) -> dict[str, Any]:
+    """What a process of its own finds, while nobody else holds `lock`."""
+    command = [sys.executable, __file__, "--kind", kind, "--case", json.dumps(case)]
+    with open(lock, "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(CASES), action="append", help="run this configuration; may be given again")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--lock", default=os.devnull, metavar="FILE", help="measure only while this file's lock is free")
+    parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     knobs = parser.parse_args()
     if knobs.case:
-        print(json.dumps(measure(json.loads(knobs.case))))
+        case = json.loads(knobs.case)
+        print(json.dumps(predict(case) if knobs.kind == "predict" else measure(case, knobs.kind == "kept")))
         return
     from instil.core.run import hardware, versions
-    from instil.plan.cards import UTILISATION_CPU
-    from instil.stages.plan import _machine
 
-    rate = _machine(None)[1]
-    found = {}
-    for name, case in CASES.items():
-        total, flops = predict(case)
-        command = [sys.executable, __file__, "--case", json.dumps(case)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        seconds = [round(flops / rate / share, 2) for share in UTILISATION_CPU[::-1]]
-        found[name] = {"predicted_mib": round(total / 2**20), "predicted_s": seconds, **json.loads(done.stdout.splitlines()[-1])}
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"] if knobs.only else {}
+    for name in knobs.only or CASES:
+        case = CASES[name]
+        back, predicted, kept = (alone(kind, case, knobs.threads, knobs.lock) for kind in ("given back", "predict", "kept"))
+        sizes = {"predicted_mib": round(fit_of(case, 2.0**36).need.total / 2**20), "peak_mib": back["peak_mib"]}
+        times = {"step_s": kept["step_s"], "given_back_step_s": back["step_s"], "kept_peak_mib": kept["peak_mib"]}
+        found[name] = {**sizes, **predicted, **times, "threads": knobs.threads, "clock": "processor" if knobs.threads == 1 else "wall"}
         print(name, found[name], flush=True)
-    facts = {"rate_gflops": round(rate / 1e9), "hardware": hardware(), "versions": versions(), "cases": found}
-    RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+    found = {name: found[name] for name in CASES if name in found}
+    RESULTS.write_text(json.dumps({"hardware": hardware(), "versions": versions(), "cases": found}, indent=1) + "\n", encoding="utf-8")
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     PAGE.write_text(before + BEGIN + "\n" + table(found) + "\n" + END + rest.split(END)[1], encoding="utf-8")
 

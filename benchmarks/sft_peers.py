@@ -95,9 +95,9 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
 def rows_of(step: list[Any], max_tokens: int | None = None) -> list[Any]:
     """A step's rows as `instil train` lays them out."""
     from instil.batch.trie import lay_out
-    from instil.core.recipe import Train
+    from instil.core.recipe import ROW, Train
 
-    return lay_out([path for row in step for path in row], max_tokens or Train().max_tokens, Train().average)
+    return lay_out([path for row in step for path in row], max_tokens or ROW, Train().average)
 
 
 def instil_steps(

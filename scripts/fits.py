@@ -10,7 +10,7 @@ from instil.plan.cards import CARDS
 from instil.plan.need import Way, need
 from instil.plan.shape import Shape
 from instil.plan.ways import ways_that_fit
-from instil.stages.plan import ROOM
+from instil.stages.fit import ROOM
 
 PAGE = Path(__file__).parents[1] / "docs" / "plan.md"
 BEGIN, END = "<!-- what fits where: scripts/fits.py -->\n", "<!-- end of what fits where -->\n"

@@ -63,6 +63,7 @@ FLAGS: dict[str, tuple[str, Any]] = {
     "train.clip": ("null", None),
     "train.average": ("example", "example"),
     "train.max_tokens": ("4096", 4096),
+    "train.memory": ("12.5", 12.5),
     "train.precision": ("fp32", "fp32"),
     "train.checkpointing": ("on", "on"),
     "train.compile": ("on", "on"),

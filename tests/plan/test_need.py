@@ -16,6 +16,7 @@ from instil.model.adapters import add_lora, round_frozen, round_weights
 from instil.model.attention import tree_attention
 from instil.model.head import hidden_states, splits
 from instil.model.layout import lay_out_tree
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.plan.cards import CARDS, card
@@ -55,7 +56,7 @@ def saved_per_token(layers: int, method: str, precision: str, weights: str) -> t
 
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with lean_norms(model), lean_rotary(model), tree_attention(model), autocast, hooks:
+    with lean_norms(model), lean_rotary(model), lean_lora(model), tree_attention(model), autocast, hooks:
         hidden_states(model, torch.from_numpy(row.tokens_T), lay_out_tree(row), torch.arange(TOKENS))
     return sum(seen.values()) / TOKENS, config
 
@@ -94,6 +95,16 @@ def test_less_of_each() -> None:
         assert elsewhere.total == here.total - size / 2
     adapters = need(shape, Way(method="lora", optimizer="adamw_8bit"))
     assert adapters.states == 2 * (1 + 4 / 256) * shape.lora(16) and adapters.gradients == 4 * shape.lora(16)
+
+
+def test_weights_that_are_loaded() -> None:
+    """In float32, until those that stay frozen are rounded: with a large model and small rows the largest that a process ever holds."""
+    shape = read_shape(LlamaConfig().to_dict())
+    small = need(shape, Way(method="lora", recompute=True, tokens=128))
+    assert small.loading == 4 * shape.parameters and small.total == small.libraries + small.loading
+    assert need(shape, Way(method="lora", recompute=True, tokens=128, device="gpu")).loading == 0, "a GPU is given them rounded"
+    full = need(shape, Way())
+    assert full.total == full.libraries + full.weights + full.gradients + full.states + full.kept + full.passing + full.head
 
 
 def test_flops() -> None:

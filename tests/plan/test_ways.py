@@ -10,7 +10,7 @@ import pytest
 from instil.core.loading import check_recipe
 from instil.plan.need import Way, need
 from instil.plan.shape import Shape
-from instil.plan.ways import LADDER, in_knobs, ways_that_fit
+from instil.plan.ways import LADDER, in_knobs, ways_that_fit, what_changes
 
 SHAPE = Shape(hidden=2048, wide=8192, layers=16, heads=32, groups=8, width=64, vocabulary=128256, tied=True)
 WAY = Way(device="gpu", tokens=2048)
@@ -36,6 +36,13 @@ def test_each_rung_is_a_recipe() -> None:
         assert (recipe.method, recipe.train.weights, recipe.train.optimizer, recipe.train.offload) == (
             way.method, way.weights, way.optimizer, way.offload,
         )  # fmt: skip
+
+
+def test_what_changes() -> None:
+    small = replace(WAY, weights="bf16", optimizer="adamw_8bit")
+    assert what_changes(WAY, small) == "train.weights: bf16 with train.optimizer: adamw_8bit"
+    assert what_changes(small, replace(WAY, method="lora")) == "method: lora with train.weights: fp32 with train.optimizer: adamw"
+    assert what_changes(WAY, replace(WAY, recompute=True)) == ""
 
 
 def test_what_a_machine_cannot_do_is_not_offered() -> None:

@@ -1,5 +1,6 @@
 """`instil plan`, from a recipe to its last line."""
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -12,13 +13,13 @@ from rich.console import Console
 from instil.cli.plan import command
 from instil.core.errors import UserError
 from instil.core.loading import load_recipe
-from instil.stages.plan import ROOM, plan
+from instil.stages.fit import ROOM
+from instil.stages.plan import plan
 from tests.fakes import alpaca_rows, write_rows
 
 
 @pytest.fixture
-def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setenv("INSTIL_CACHE", str(tmp_path / "cache"))
+def given(tmp_path: Path) -> dict[str, Any]:
     rows = write_rows(tmp_path / "rows.jsonl", alpaca_rows())
     return {"model": "pocket", "template": "chatml", "data": [str(rows)], "train.batch": 8, "holdout.examples": "0 rows"}
 
@@ -35,23 +36,27 @@ def test_a_plan_as_json(given: dict[str, Any], capsys: pytest.CaptureFixture[str
     assert plan(load_recipe(None, {**given, "method": "lora"}), gpu="T4", as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["way"]["method"] == "lora" and found["trained"] < found["parameters"] == 3_246_528
-    assert found["need"]["total"] == pytest.approx(sum(size for name, size in found["need"].items() if name != "total"))
+    assert found["need"]["total"] == pytest.approx(sum(size for name, size in found["need"].items() if name not in ("total", "loading")))
     assert found["largest_row"] > found["load"]["row"] and found["hours"][0] < found["hours"][1]
     assert found["load"]["tokens"] <= found["load"]["alone"]
 
 
-def test_what_does_not_fit(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recomputation is tried first; then the sentence says what would help."""
-    said, recipe = io.StringIO(), load_recipe(None, given)
-    kept = plan_need(recipe)
-    recomputed, adapters = (plan_need(load_recipe(None, {**given, "train.checkpointing": "on", "method": m})) for m in ("full", "lora"))
-    assert adapters < recomputed < kept
-    between, less = (kept + recomputed) / 2 / ROOM, (0.8 * adapters + 0.2 * recomputed) / ROOM
-    for room, fits, words in ((between, True, "activations are recomputed"), (less, False, "what would help: ")):
-        monkeypatch.setattr("instil.stages.plan._machine", lambda *_, room=room: (room, 1e12))
-        assert plan(recipe, console=Console(file=said, width=200)) == fits
-        assert words in said.getvalue()
-    assert "method: lora" in said.getvalue() and "method: full; " not in said.getvalue()
+def test_what_does_not_fit(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recomputation is tried, then the run; what surely does not fit is refused, and a sentence says what would help."""
+    given = {**given, "train.max_tokens": 8192}
+    kept, recomputed = (plan_json({**given, "train.checkpointing": way})["need"]["total"] for way in ("off", "on"))
+    assert recomputed < kept
+    rooms = (
+        ((kept + recomputed) / 2 / ROOM, True, "fits ", "activations are recomputed"),
+        (recomputed, True, "tight ", "what would help: "),
+        (0.8 * recomputed, False, "too large ", "what would help: "),
+    )
+    for memory, begins, verdict, words in rooms:
+        said = io.StringIO()
+        recipe = load_recipe(None, {**given, "train.memory": memory / 2**30})
+        assert plan(recipe, measure=False, console=Console(file=said, width=200)) == begins
+        assert verdict in said.getvalue() and words in said.getvalue()
+    assert "method: lora" in said.getvalue()
 
 
 def test_small_states(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,18 +67,38 @@ def test_small_states(given: dict[str, Any], capsys: pytest.CaptureFixture[str])
     found = json.loads(capsys.readouterr().out)
     count = found["parameters"]
     assert (found["need"]["weights"], found["need"]["gradients"], found["need"]["states"]) == (2 * count, 2 * count, 0)
-    assert found["need"]["host"] == pytest.approx(2.03 * count, rel=1e-2) and found["others"][0] == "method: full"
+    assert (
+        found["need"]["host"] == pytest.approx(2.03 * count, rel=1e-2)
+        and found["others"][0] == "train.weights: fp32 with train.optimizer: adamw with train.offload: none"
+    )
     assert plan(recipe, gpu="4060", console=Console(file=said, width=200))
     assert "optimizer states, in the machine's memory and not part of the sum" in said.getvalue()
 
 
-def plan_need(recipe: Any) -> float:
+def test_smaller_rows(given: dict[str, Any]) -> None:
+    """As `instil train` will fill them."""
+    wide = plan_json({**given, "train.batch": 38, "max_length": 200})
+    assert wide["rows"] == 8192 and wide["load"]["row"] > 400
+    less = wide["need"]["total"] - 0.4 * wide["need"]["kept"]
+    narrow = plan_json({**given, "train.batch": 38, "max_length": 200, "train.memory": less / ROOM / 2**30})
+    assert narrow["rows"] == 256 >= narrow["way"]["tokens"] > 200 and not narrow["way"]["recompute"]
+
+
+def plan_json(given: dict[str, Any]) -> dict[str, Any]:
     out = io.StringIO()
-    with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr("instil.stages.plan._machine", lambda *_: (1e12, 1e12))
-        monkey.setattr("builtins.print", lambda text: out.write(text))
-        plan(recipe, as_json=True)
-    return float(json.loads(out.getvalue())["need"]["total"])
+    with contextlib.redirect_stdout(out):
+        plan(load_recipe(None, given), measure=False, as_json=True)
+    return dict(json.loads(out.getvalue()))
+
+
+def test_time_is_measured_here(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    said, recipe = io.StringIO(), load_recipe(None, {**given, "train.threads": 1})
+    plan(recipe, console=Console(file=said, width=200))
+    assert "measured on 2 layers with random weights" in said.getvalue()
+    plan(recipe, measure=False, as_json=True)
+    assert json.loads(capsys.readouterr().out)["measured_layers"] == 0
+    plan(recipe, gpu="H100", as_json=True)
+    assert json.loads(capsys.readouterr().out)["measured_layers"] == 0, "that is another machine"
 
 
 def test_the_verb(given: dict[str, Any]) -> None:

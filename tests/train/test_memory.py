@@ -8,6 +8,7 @@ from transformers import LlamaConfig
 
 from instil.core.errors import UserError
 from instil.model.head import hidden_states
+from instil.plan.need import LIBRARIES
 from instil.train import memory
 from instil.train.memory import (
     activation_bytes,
@@ -16,6 +17,7 @@ from instil.train.memory import (
     device_of_run,
     free_memory,
     may_keep_freed_memory,
+    memory_of_run,
     should_checkpoint,
 )
 from tests.model.tiny import build
@@ -30,6 +32,29 @@ def test_free_memory_here() -> None:
     if Path("/proc/meminfo").exists():
         total = next(int(line.split()[1]) * 1024 for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
         assert 0 < found <= total
+
+
+def test_free_memory_is_the_least_of_all_limits(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       8 kB\n", encoding="ascii")
+    assert free_memory(CPU, tmp_path) == 8192
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n", encoding="ascii")
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    for limit, left in ((5000, 4000), (20_000, 8192)):
+        for name, size in (("max", limit), ("current", 1000)):
+            (tmp_path / f"sys/fs/cgroup/memory.{name}").write_text(f"{size}\n", encoding="ascii")
+        assert free_memory(CPU, tmp_path) == left
+
+
+def test_memory_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free does not hold the libraries, which every process has by then."""
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**30)
+    assert memory_of_run(CPU, None) == 2**30 + LIBRARIES["cpu"]
+    assert memory_of_run(CPU, None, ranks=4) == 2**28 + LIBRARIES["cpu"]
+    assert memory_of_run(torch.device("cuda", 0), None) == 2**30 + LIBRARIES["gpu"]
+    assert memory_of_run(CPU, 1.5, ranks=4) == 1.5 * 2**30
+    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    assert memory_of_run(CPU, None) is None
 
 
 @pytest.mark.parametrize("fast", [True, False])

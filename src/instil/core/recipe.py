@@ -14,6 +14,8 @@ from instil.core.errors import nearest
 from instil.core.ledger import ALLOWABLE
 
 Share = Annotated[float, Field(ge=0, le=1)]
+ROW = 8192
+"""Tokens per row where the recipe does not say and memory suffices."""
 
 
 class Knobs(BaseModel):
@@ -131,12 +133,15 @@ class Train(Knobs):
     """Largest gradient norm; null turns clipping off."""
     average: Literal["token", "example"] = "token"
     """What weighs equally in the loss of a step: every trained token, or every answer."""
-    max_tokens: PositiveInt = 8192
-    """Tokens per row of the step's tree: the unit of one forward and backward pass. Changes memory and speed, never the result."""
+    max_tokens: PositiveInt | None = None
+    """Tokens per row of the step's tree: the unit of one forward and backward pass. Changes memory and speed, never the result. Default:
+    8192, or what holds the longest example; halved until it fits the memory there is, never below max_length."""
+    memory: PositiveFloat | None = None
+    """GiB that each process may take, on its GPU if it has one. Default: what is free when it starts. A run that cannot fit is refused."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Recompute activations in the backward pass. auto: only when the estimate exceeds the memory there is."""
+    """Recompute activations in the backward pass. auto: only where smaller rows alone do not fit the memory there is."""
     compile: Literal["on", "off"] = "off"
     """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 4 % faster steps, after half a minute at the
     start; meant for GPUs."""
@@ -162,6 +167,11 @@ class Train(Knobs):
     """CPU threads. Default: all cores."""
     tensorboard: bool = False
     """Also write TensorBoard events (extra `track`)."""
+
+    @property
+    def computed_in(self) -> str:
+        """The precision wanted: `precision`, or that of weights in bf16."""
+        return "bf16" if self.weights == "bf16" else self.precision
 
     @model_validator(mode="after")
     def _one_length(self) -> "Train":

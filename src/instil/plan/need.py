@@ -8,6 +8,9 @@ from typing import Literal
 
 from instil.plan.shape import Shape
 
+Device = Literal["cpu", "gpu"]
+Precision = Literal["bf16", "fp32"]
+
 GROUPED = 512
 """Up to this length a CPU attends in groups and keeps the weights of attention (`model/groups.py`)."""
 LOGITS = {"cpu": 2**24, "gpu": 2**27}
@@ -26,7 +29,7 @@ class Way:
 
     method: Literal["full", "lora", "qlora"] = "full"
     rank: int = 16
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     weights: Literal["fp32", "bf16"] = "fp32"
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     offload: Literal["none", "states"] = "none"
@@ -34,14 +37,14 @@ class Way:
     tokens: int = 8192
     example: int = 256
     predicted: float = 0.5
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
     """Bytes. `weights` with their copies in bf16, `states` of the optimizer, `kept` for the backward pass, `passing` while one layer's
-    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `host`: states in the machine's memory
-    instead, not part of the total."""
+    backward pass runs, `head`: logits of a chunk and the gradient that flows back from them. `loading`: weights before the first step, in
+    float32 until those that stay frozen are rounded. `host`: states in the machine's memory instead, not part of the total."""
 
     weights: float
     gradients: float
@@ -51,10 +54,12 @@ class Need:
     head: float
     libraries: float
     host: float = 0.0
+    loading: float = 0.0
 
     @property
     def total(self) -> float:
-        return self.weights + self.gradients + self.states + self.kept + self.passing + self.head + self.libraries
+        step = self.weights + self.gradients + self.states + self.kept + self.passing + self.head
+        return self.libraries + max(step, self.loading)
 
 
 def need(shape: Shape, way: Way, shards: int = 1) -> Need:
@@ -67,7 +72,7 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
     chunk = min(positions, max(256, LOGITS[way.device] // shape.vocabulary))
     states = (EIGHT_BITS if way.optimizer == "adamw_8bit" else 8) * trained / shards
     return Need(
-        weights=weights(shape, way, trained) / shards,
+        weights=weights(shape, way, trained) / shards + (gathered(shape, way) if shards > 1 else 0),
         gradients=vector * trained / shards,
         states=0.0 if way.offload == "states" else states,
         kept=way.tokens * kept,
@@ -78,6 +83,7 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
         + (6 * shape.embedding if way.method == "full" else 0),
         libraries=LIBRARIES[way.device],
         host=states if way.offload == "states" else 0.0,
+        loading=4 * shape.parameters if way.device == "cpu" else 0,  # what a GPU gets is rounded before it is moved there
     )
 
 
@@ -95,20 +101,26 @@ def weights(shape: Shape, way: Way, trained: int) -> float:
     return linear * shape.linear + 4 * rest + (4 + 2 * rounded) * trained + (2 * shape.embedding if rounded else 0)
 
 
+def gathered(shape: Shape, way: Way) -> float:
+    """Of weights that are divided: two blocks and the outer ones, which are whole while they compute."""
+    size = 2 if way.precision == "bf16" else 4
+    return size * (2 * shape.linear / shape.layers + shape.embedding * (1 if shape.tied else 2))
+
+
 def kept_per_token(shape: Shape, way: Way) -> float:
     """Bytes that one layer keeps per token, by what it computes on this device."""
     h, w = shape.hidden, shape.wide
     divided = 8 * h if way.method == "full" else 0  # what norms divided: for the gradient of their weights
     if way.precision == "fp32":
         attention = _attention(shape, way, 4)
-        return 16 * h + divided + attention + 16 * w + _adapters(shape, way, 0)  # two sums, two norms; gate, up, silu, product
+        return 16 * h + divided + attention + 16 * w + _adapters(way)  # two sums, two norms; gate, up, silu, product
     attention = _attention(shape, way, 2)
     if way.weights == "bf16":  # of each norm its input and what it divided, and once more rounded, as the linear layers share it
         return 16 * h + attention + 8 * w
     if way.device == "cpu":
-        return 8 * h + 4 * h + attention + 8 * w + _adapters(shape, way, 6 * h)  # two sums in float32, two norms in one piece
+        return 8 * h + 4 * h + attention + 8 * w + _adapters(way)  # two sums in float32, two norms in one piece
     # on a GPU norms are as transformers writes them, and autocast rounds their output once per linear layer
-    return 8 * h + divided + 10 * h + attention + 8 * w + _adapters(shape, way, 0)
+    return 8 * h + divided + 10 * h + attention + 8 * w + _adapters(way)
 
 
 def _attention(shape: Shape, way: Way, size: int) -> float:
@@ -118,9 +130,9 @@ def _attention(shape: Shape, way: Way, size: int) -> float:
     return size * (q + 2 * k + q + (shape.heads * way.example if grouped else q))
 
 
-def _adapters(shape: Shape, way: Way, inputs: int) -> float:
-    """Seven small products; where linear layers shared their input before, each adapter keeps its own."""
-    return 0 if way.method == "full" else inputs + 14 * way.rank
+def _adapters(way: Way) -> float:
+    """Seven small products; their inputs are the linear layers' own (`model/lora.py`)."""
+    return 0 if way.method == "full" else 14 * way.rank
 
 
 def flops_per_token(shape: Shape, way: Way) -> float:

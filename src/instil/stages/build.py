@@ -20,6 +20,7 @@ from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
 from instil.model.shard import Root, release, shard_model
+from instil.stages.fit import Fit
 from instil.stages.prepare import Data
 from instil.stages.say import Teller
 from instil.template.saved import save_contract
@@ -33,7 +34,8 @@ from instil.train.parallel import choose_shards
 @dataclass(frozen=True)
 class Built:
     """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model. `roomy`: memory that is
-    freed may stay with the process. `root`: what computes with weights that are divided over `shards` ranks."""
+    freed may stay with the process. `root`: what computes with weights that are divided over `shards` ranks. `recompute`: activations are
+    computed again. `fit`: what the plan says, if it knows the model."""
 
     model: torch.nn.Module
     base: str
@@ -46,13 +48,15 @@ class Built:
     sentence: str
     root: Root | None = None
     shards: int = 0
+    recompute: bool = False
+    fit: Fit | None = None
 
 
-def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()) -> Built:  # noqa: B008  frozen
+def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World(), fit: Fit | None = None) -> Built:  # noqa: B008  frozen
     """Load the base model and make of it what the recipe's method trains. Every rank builds the same one, and keeps its share of it where
     weights are divided."""
     device = device_of_run()
-    precision = choose_precision("bf16" if recipe.train.weights == "bf16" else recipe.train.precision, device)
+    precision = choose_precision(recipe.train.computed_in, device)
     autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
     shards = choose_shards(recipe, world, device)
@@ -63,11 +67,11 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
         weights = fingerprint_weights(base)
         taught = prepare_tokens(base, data, recipe.seed, tell)
         found = _probe(recipe, base, data)
-        model, method = _adapt(base, recipe, taught, precision, device)
+        model, method = adapt(base, recipe, taught, precision, device)
         trainable, parameters = trainable_parameters(model)
         share = trainable // (shards or 1)
-        recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, share)
-        _ready_blocks(base, recompute, recipe, tell)
+        recompute = _recomputes(recipe, data, base, precision, device, share, fit)
+        ready_blocks(base, recompute, recipe, tell)
         root = shard_model(model, mesh, precision if precision == torch.bfloat16 else None) if mesh is not None else None
     if root is None:
         model.to(device)
@@ -76,11 +80,21 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
     trained = f", {short(trainable)} trained" if trainable < parameters else ""
     modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
     sentence = f"{recipe.model} · {short(parameters)} parameters{trained} · {modes}{_ranks(world, shards)}"
-    roomy = may_keep_freed_memory(base.config, recipe.train.max_tokens, precision, device, share)
-    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, shards)
+    roomy = fit.roomy if fit else may_keep_freed_memory(base.config, data.max_tokens, precision, device, share)
+    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, shards, recompute, fit)
 
 
-def _ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller) -> None:
+def _recomputes(
+    recipe: Recipe, data: Data, base: PreTrainedModel, precision: torch.dtype, device: torch.device, trainable: int, fit: Fit | None
+) -> bool:
+    """As planned; by a rough estimate for architectures that the plan does not know."""
+    if fit is not None:
+        return fit.way.recompute
+    return should_checkpoint(recipe.train.checkpointing, base.config, data.max_tokens, precision, device, trainable)
+
+
+def ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller) -> None:
+    """Have the decoder blocks recomputed and compiled, where that is wanted."""
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -108,7 +122,7 @@ def _ranks(world: World, shards: int) -> str:
     return f" · {world.size} ranks" + (f", weights divided over {shards} (FSDP2)" if shards else "")
 
 
-def _adapt(
+def adapt(
     base: PreTrainedModel, recipe: Recipe, taught: list[int], precision: torch.dtype, device: torch.device
 ) -> tuple[torch.nn.Module, str]:
     """What the method trains of `base`, and how to call it."""

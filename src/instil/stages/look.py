@@ -106,7 +106,7 @@ def step_tree(data: Data) -> list[str]:
     def line(row: Row) -> Callable[[int, int], str]:
         return lambda start, stop: _label(data.contract.tokenizer.decode(row.tokens_T[start : min(stop, start + LABEL)].tolist()))
 
-    rows = lay_out(data.paths_at(0), data.recipe.train.max_tokens, data.recipe.train.average)
+    rows = lay_out(data.paths_at(0), data.max_tokens, data.recipe.train.average)
     return [drawn for row in rows for drawn in tree_lines(row, line(row))]
 
 

@@ -2,38 +2,40 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.core.recipe import Recipe
-from instil.model.resolve import folder_of
 from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
-from instil.plan.need import Need, Way, flops_per_token, need
-from instil.plan.shape import Shape, read_shape
-from instil.plan.ways import in_knobs, ways_that_fit
+from instil.plan.need import Device, Precision, flops_per_token
+from instil.plan.shape import read_shape
+from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
-SAMPLED = 8
-"""Steps that are laid out, to know how much is shared and how large rows become."""
-ROOM = 0.95
-"""Of the memory there is: what may be planned for."""
+if TYPE_CHECKING:  # torch takes seconds
+    from instil.stages.pace import Pace
+
+WITHIN = 0.2
+"""What a measured time may be off, either way (docs/plan.md)."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a run computes. `alone`: tokens of a step's examples one by one; `tokens`: as laid out; `row`: the largest row of a step."""
+class Machine:
+    """Where a run would go: bytes of `memory`, FLOP/s, the share of them that training reaches (from, to), how to call it. `here`: it is
+    the machine that plans."""
 
-    steps: int
-    alone: float
-    tokens: float
-    row: int
-    example: int
-    predicted: float
+    kind: Device
+    precision: Precision
+    memory: float
+    rate: float
+    share: tuple[float, float]
+    name: str
+    here: bool
 
 
 def plan(
@@ -42,128 +44,125 @@ def plan(
     gpu: str | None = None,
     gpus: int = 1,
     price: float | None = None,
+    measure: bool = True,
     as_json: bool = False,
     console: Console | None = None,
 ) -> bool:
-    """Print the plan. Returns whether it fits. Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
+    """Print the plan. `measure`: a few layers are timed where the run would go to this machine. Returns False where it surely does not fit.
+    Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
     tell = Teller(console or Console(), quiet=as_json)
-    shape = read_shape(_config(recipe))
-    memory, rate = _machine(gpu, recipe.train.precision)
+    shape = read_shape(config_of(recipe))
+    machine = _here(recipe) if gpu is None else _card(gpu, gpus, recipe)
     with tell.preparing() as tick:
-        load = measure_load(prepare(recipe, lambda _: None, tick), recipe)
-    way = choose_way(recipe, shape, load, gpu is not None, memory, gpus)
-    found = need(shape, way, gpus)
-    low, high = UTILISATION_CPU if gpu is None else UTILISATION
-    flops = load.steps * load.tokens * flops_per_token(shape, way)
-    hours = tuple(flops / (rate * share * gpus) / 3600 for share in (high, low))
+        data = prepare(recipe, lambda _: None, tick)
+    fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=gpus)
+    pace = _pace(data, fit, machine.rate) if measure and machine.here else None
+    seconds = _seconds(fit, machine, gpus, pace)
+    hours = tuple(second / 3600 for second in seconds)
     facts = {
         "parameters": shape.parameters,
-        "trained": shape.parameters if way.method == "full" else shape.lora(way.rank),
-        "way": asdict(way),
-        "load": asdict(load),
-        "need": {**asdict(found), "total": found.total},
-        "memory": memory,
-        "fits": found.total <= ROOM * memory,
-        "largest_row": largest_row(shape, way, memory, gpus),
-        "others": [in_knobs(other) for other in ways_that_fit(shape, way, ROOM * memory, gpus) if in_knobs(other) != in_knobs(way)],
+        "trained": shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank),
+        "way": asdict(fit.way),
+        "load": asdict(fit.load),
+        "need": {**asdict(fit.need), "total": fit.need.total},
+        "memory": fit.memory,
+        "fits": not fit.hopeless,
+        "tight": not fit.hopeless and not fit.fits,
+        "rows": fit.rows,
+        "largest_row": fit.largest_row,
+        "others": fit.others,
         "hours": hours,
+        "measured_layers": pace.layers if pace else 0,
+        "busy": pace is not None and pace.busy,
         "money": None if price is None else tuple(h * price * gpus for h in hours),
     }
     if as_json:
         print(json.dumps(facts))
     else:
-        _say(tell, recipe, facts, found, gpu, gpus)
-    return bool(facts["fits"])
+        _say(tell, recipe, facts, fit, machine)
+    return not fit.hopeless
 
 
-def measure_load(data: Data, recipe: Recipe) -> Load:
-    """From the first steps, laid out as they will be."""
-    steps = data.num_steps()
-    sampled = range(min(SAMPLED, steps))
-    paths = [data.paths_at(step) for step in sampled]
-    rows = [lay_out(step, recipe.train.max_tokens, recipe.train.average) for step in paths]
-    flat, laid = [path for step in paths for path in step], [row for step in rows for row in step]
-    alone, tokens = sum(len(path.tokens) for path in flat), sum(len(row.tokens_T) for row in laid)
-    predicted = sum(len(set(row.predicts_S.tolist())) for row in laid)
-    largest = max(len(row.tokens_T) for row in laid)
-    return Load(steps, alone / len(sampled), tokens / len(sampled), largest, round(alone / len(flat)), predicted / tokens)
+def _seconds(fit: Fit, machine: Machine, gpus: int, pace: "Pace | None") -> tuple[float, float]:
+    """Of the whole run, from and to: as measured, else counted from the rate."""
+    load = fit.load
+    if pace is not None:
+        found = load.steps * pace.step(load.tokens)
+        return found * (1 - WITHIN), found * (1 + WITHIN)
+    flops = load.steps * load.tokens * flops_per_token(fit.shape, fit.way)
+    low, high = machine.share
+    return flops / (machine.rate * high * gpus), flops / (machine.rate * low * gpus)
 
 
-def choose_way(recipe: Recipe, shape: Shape, load: Load, on_gpu: bool, memory: float, shards: int) -> Way:
-    """As the recipe says; where it says auto, activations are recomputed if nothing else fits."""
-    way = Way(
-        method=recipe.method,
-        rank=recipe.lora.rank,
-        precision="fp32" if recipe.train.precision == "fp32" else "bf16",
-        weights=recipe.train.weights,
-        optimizer=recipe.train.optimizer,
-        offload=recipe.train.offload,
-        recompute=recipe.train.checkpointing == "on",
-        tokens=load.row,
-        example=load.example,
-        predicted=load.predicted,
-        device="gpu" if on_gpu else "cpu",
-    )
-    if recipe.train.checkpointing == "auto" and need(shape, way, shards).total > ROOM * memory:
-        return replace(way, recompute=True)
-    return way
+def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
+    from instil.model.load import load_config
+    from instil.stages.pace import measure_pace
+
+    recipe = data.recipe
+    return measure_pace(recipe, load_config(recipe.model, trust_remote_code=recipe.trust_remote_code), data.paths_at(0), fit, rate)
 
 
-def largest_row(shape: Shape, way: Way, memory: float, shards: int) -> int:
-    """Tokens, a multiple of 128; 0 where not even weights and states fit."""
-    base, step = need(shape, replace(way, tokens=0), shards).total, need(shape, replace(way, tokens=12800), shards).total
-    room = ROOM * memory - base
-    return max(0, int(room / ((step - base) / 12800)) // 128 * 128) if room > 0 else 0
+def _card(gpu: str, gpus: int, recipe: Recipe) -> Machine:
+    """As its maker states it."""
+    chosen, knobs = card(gpu), recipe.train
+    memory = (knobs.memory or chosen.memory) * 2**30
+    precision: Precision = "fp32" if knobs.precision == "fp32" else "bf16"
+    return Machine("gpu", precision, memory, chosen.rate * 1e12, UTILISATION, f"{gpus} x {gpu}", False)
 
 
-def _config(recipe: Recipe) -> dict[str, Any]:
-    path = folder_of(recipe.model) / "config.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): give a model folder in Hugging Face's layout, or a hub id") from None
-    return found
+def _here(recipe: Recipe) -> Machine:
+    """As it is now; its rate is measured."""
+    import torch  # takes seconds, and is of use only for what is measured here
+
+    from instil.train.memory import choose_precision, device_of_run, memory_of_run
+
+    knobs = recipe.train
+    if knobs.threads:
+        torch.set_num_threads(knobs.threads)
+    device = device_of_run()
+    dtype = choose_precision(knobs.computed_in, device)
+    memory = memory_of_run(device, knobs.memory)
+    if memory is None:
+        raise UserError("nobody says what memory this machine has: set train.memory, in GiB")
+    precision: Precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+    if device.type == "cuda":
+        return Machine("gpu", precision, memory, measure_rate(device, dtype, 4096), UTILISATION, "this machine's GPU", True)
+    return Machine("cpu", precision, memory, measure_rate(device, dtype, 1024), UTILISATION_CPU, "this machine's CPU", True)
 
 
-def _machine(gpu: str | None, precision: str = "auto") -> tuple[float, float]:
-    """Bytes of memory and FLOP/s: of the card as stated, of this CPU as measured."""
-    if gpu is not None:
-        chosen = card(gpu)
-        return chosen.memory * 2**30, chosen.rate * 1e12
-    import torch  # only to measure this processor
+def measure_rate(device: Any, dtype: Any, width: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """FLOP/s of products of matrices [2 width, width] and [width, width]."""
+    import torch
 
-    from instil.train.memory import choose_precision, free_memory
-
-    device = torch.device("cpu")
-    dtype = choose_precision(precision, device)
-    a, b = (torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype))
+    a, b = (torch.randn(rows, width, dtype=dtype, device=device) for rows in (2 * width, width))
     a @ b
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.5:
-        a @ b
+    began, done = clock(), 0
+    while clock() - began < 0.5:
+        (a @ b)[0, 0].item()  # which waits for a GPU
         done += 1
-    rate = done * 2 * 2048 * 1024 * 1024 / (time.perf_counter() - began)
-    return float(free_memory(device) or 0), rate
+    return done * 4 * width**3 / (clock() - began)
 
 
-def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], found: Need, gpu: str | None, gpus: int) -> None:
+def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine: Machine) -> None:
     gib = {name: value / 2**30 for name, value in facts["need"].items()}
-    way, load = facts["way"], facts["load"]
-    where = f"{gpus} x {gpu}" if gpu else "this machine's CPU"
-    shared = f", {load['alone'] / load['tokens']:.2f}x fewer than its examples hold" if load["alone"] > load["tokens"] else ""
+    load = fit.load
+    shared = f", {load.alone / load.tokens:.2f}x fewer than its examples hold" if load.alone > load.tokens else ""
     tell.line("model", f"{recipe.model} · {_count(facts['parameters'])} parameters, {_count(facts['trained'])} trained")
-    tell.line("data", f"{load['steps']:,} steps of {load['tokens']:,.0f} tokens to compute{shared}; rows of up to {load['row']:,} tokens")
-    tell.line("memory", f"{gib['total']:.2f} GiB of {facts['memory'] / 2**30:.1f} GiB on {where}, at the peak of a step")
+    tell.line("data", f"{load.steps:,} steps of {load.tokens:,.0f} tokens to compute{shared}; rows of up to {fit.way.tokens:,} tokens")
+    tell.line("memory", f"{gib['total']:.2f} GiB of {facts['memory'] / 2**30:.1f} GiB on {machine.name}, at the peak")
     for name, text in PARTS.items():
         tell.say(f"{gib[name]:9.2f} GiB  {text}")
-    if found.host:
+    if fit.need.host:
         tell.say(f"{gib['host']:9.2f} GiB  optimizer states, in the machine's memory and not part of the sum")
-    mode = "activations are recomputed" if way["recompute"] else "nothing is recomputed"
-    tell.line("fits" if facts["fits"] else "too large", f"{mode}; the largest row that fits has {facts['largest_row']:,} tokens")
-    if not facts["fits"]:
-        tell.say("what would help: " + "; ".join(_advice(way, facts["largest_row"], facts["others"])))
+    mode = "activations are recomputed" if fit.way.recompute else "nothing is recomputed"
+    verdict = "fits" if fit.fits else "too large" if fit.hopeless else "tight"
+    tell.line(verdict, f"{mode}; rows are filled to {fit.rows:,} tokens, and the largest that fits has {facts['largest_row']:,}")
+    if not fit.fits:
+        tell.say(f"what would help: {fit.advice}")
     low, high = facts["hours"]
-    tell.line("time", f"{_duration(low)} to {_duration(high)}, evaluation not counted")
+    how = f"measured on {facts['measured_layers']} layers with random weights" if facts["measured_layers"] else "counted from its rate"
+    how += ", beside other work: less on a quiet machine" if facts["busy"] else ""
+    tell.line("time", f"{_duration(low)} to {_duration(high)}, {how}; held-out losses and evaluation not counted")
     if facts["money"]:
         tell.line("money", f"{facts['money'][0]:,.2f} to {facts['money'][1]:,.2f}")
 
@@ -175,15 +174,9 @@ PARTS = {
     "kept": "kept for the backward pass",
     "passing": "passing through one layer's backward pass",
     "head": "logits of a chunk, and the head's gradients",
+    "loading": "weights in float32, before the first step (not at the same time)",
     "libraries": "Python and libraries",
 }
-
-
-def _advice(way: dict[str, Any], largest: int, others: list[str]) -> list[str]:
-    found = [f"train.max_tokens of {largest:,} or less (and a max_length within it)"] if largest >= 256 else []
-    found += others[:3]
-    found += ["train.checkpointing: on"] if not way["recompute"] else []
-    return found or ["a smaller model, or a larger device"]
 
 
 def _count(number: float) -> str:
@@ -191,4 +184,10 @@ def _count(number: float) -> str:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes" if hours * 60 >= 2 else f"{hours * 3600:.0f} seconds"
+    return (
+        f"{hours:,.1f} hours"
+        if hours >= 1
+        else f"{hours * 60:.0f} minutes"
+        if hours * 60 >= 2
+        else f"{hours * 3600:.{int(hours * 3600 < 10)}f} seconds"
+    )

@@ -18,7 +18,7 @@ from instil.batch.store import Store, UnusableStore, cache_folder, open_store, s
 from instil.core.errors import UserError, nearest
 from instil.core.files import hash_file
 from instil.core.ledger import ALLOWABLE, OUTCOMES, Counts, Entry, write_ledger
-from instil.core.recipe import Recipe, Source
+from instil.core.recipe import ROW, Recipe, Source
 from instil.core.values import EXAMPLE, Conversation, Message, Path
 from instil.data.source import Item, inputs_of, read_source
 from instil.data.split import content_id, hold_out, mark_duplicates, prompt_id
@@ -60,6 +60,11 @@ class Data:
     streams: tuple["Stream", ...]
     held: tuple[tuple[int, int], ...]
     notes: tuple[str, ...]
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a row: what the recipe says, else what is usual and holds every example."""
+        return self.recipe.train.max_tokens or max(ROW, self.rules.max_length)
 
     def order(self) -> Order | Stages:
         """The run's order of rows of `streams`, ending where the run ends."""
@@ -144,7 +149,7 @@ def settle(recipe: Recipe, say: Say = lambda _: None) -> tuple[Contract, Rules]:
     if recipe.max_length and context and recipe.max_length > context:
         raise UserError(f"max_length {recipe.max_length} exceeds the context of {recipe.model} ({context} tokens): lower it")
     length = recipe.max_length or min(context or LONGEST, LONGEST)
-    if length > recipe.train.max_tokens:
+    if recipe.train.max_tokens and length > recipe.train.max_tokens:
         raise UserError(
             f"train.max_tokens ({recipe.train.max_tokens}) must hold the longest example ({length} tokens): raise it, or lower max_length"
         )

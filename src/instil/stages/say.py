@@ -94,7 +94,7 @@ def sharing(data: "Data", tree: bool, most: int = 4) -> str:
     alone = in_trees = supervised = 0
     for step in range(min(most, data.num_steps())):
         paths = data.paths_at(step)
-        rows = lay_out(paths, data.recipe.train.max_tokens, share=tree)
+        rows = lay_out(paths, data.max_tokens, share=tree)
         alone += sum(len(p.tokens) for p in paths)
         in_trees += sum(len(r.tokens_T) for r in rows)
         supervised += sum(len(r.targets_S) for r in rows)

@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +28,9 @@ from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.model.shard import gather_trained, within
+from instil.plan.need import Precision
 from instil.stages.build import Built, build_model, save_model
+from instil.stages.fit import Fit, check_fit, fit_run, settled
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
 from instil.stages.judging import check_judge
@@ -38,9 +42,10 @@ from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load
 from instil.train.distributed import World
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
-from instil.train.memory import device_of_run
+from instil.train.memory import choose_precision, device_of_run, memory_of_run
 from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import check_optimizer, make_optimizer, rate_at
+from instil.train.parallel import choose_shards
 from instil.train.records import Records, check_tensorboard
 from instil.train.signals import stop_on_signals
 from instil.train.watch import Watch, together
@@ -109,7 +114,10 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if recipe.train.keep == "best" and not data.held:
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
-        built = build_model(recipe, data, tell, world)
+        fit = _plan(data, resumed is not None, world, tell)
+        data = settled(data, fit)
+        recipe = data.recipe
+        built = build_model(recipe, data, tell, world, fit)
         world = replace(world, shards=built.shards)
         (keep_freed_memory if built.roomy else give_back_freed_memory)()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
@@ -119,6 +127,26 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if watch is not None:
             watch.continued = f"instil train --resume {folder.path}"
         return _train(recipe, data, built, folder, last, steps, world, watch, tell), world
+
+
+def _plan(data: Data, resumed: bool, world: World, tell: Teller) -> Fit | None:
+    """Rows and recomputation that fit, the same on every rank. A run that has begun is never refused: it fitted then."""
+    device, ranks = device_of_run(), int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    knobs = data.recipe.train
+    memory = memory_of_run(device, knobs.memory, 1 if device.type == "cuda" else ranks)
+    least = min(world.sum({f"memory of rank {world.rank}": memory or math.inf}).values())
+    precision: Precision = "bf16" if choose_precision(knobs.computed_in, device) == torch.bfloat16 else "fp32"
+    shards = choose_shards(data.recipe, world, device) or 1
+    fit = fit_run(data, least if math.isfinite(least) else None, "gpu" if device.type == "cuda" else "cpu", precision, shards)
+    if fit is None:
+        return None
+    if not resumed:
+        check_fit(fit)
+    if not fit.fits:
+        tell.say(f"memory may not suffice: the run needs {fit.gib}; what would help: {fit.advice}")
+    elif fit.rows < data.max_tokens:
+        tell.say(f"rows of {fit.rows:,} tokens at most instead of {data.max_tokens:,}: the run needs {fit.gib}")
+    return fit
 
 
 @contextlib.contextmanager
@@ -185,13 +213,20 @@ def _facts(recipe: Recipe, data: Data, built: Built, counts: Counts, keys: list[
         "notes": [*data.contract.notes, *data.notes],
         "parameters": {"trainable": built.trainable, "all": built.parameters},
         "precision": str(built.precision).removeprefix("torch."),
+        "memory": {
+            "row": data.max_tokens,
+            "recomputed": built.recompute,
+            "needed": round(built.fit.need.total) if built.fit is not None else None,
+        },
         "probe": {"mode": built.probe.mode, "difference": built.probe.difference, "tolerance": built.probe.tolerance},
     }
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Identity of what a recipe trains: a moved or renamed run is still the same run, and so is one that is evaluated in another way."""
-    return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": "", "evaluate": Evaluate()})))
+    """Identity of what a recipe trains: a moved or renamed run is still the same run, and so is one that is evaluated in another way, or
+    may take more memory."""
+    train = recipe.train.model_copy(update={"memory": None})
+    return hash_text(dump_recipe(recipe.model_copy(update={"name": None, "runs": "", "evaluate": Evaluate(), "train": train})))
 
 
 def _train(
@@ -207,8 +242,7 @@ def _train(
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
     optimizer = make_optimizer(model, knobs, recipe.learning_rate, recipe.seed)
-    identity = recipe_hash(recipe)
-    state = None
+    identity, tensorboard, state = recipe_hash(recipe), knobs.tensorboard, None
     if last is not None:
         path, state = last
         load_weights(path, model)
@@ -216,17 +250,16 @@ def _train(
         if world.leads:
             prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
-    noisy = plain = supervised(tree, knobs.max_tokens)
+    noisy = plain = supervised(tree, data.max_tokens)
     if knobs.neftune:
         noisy = with_embedding_noise(plain, knobs.neftune)
     if built.root is not None:
         noisy, plain = within(built.root, noisy), within(built.root, plain)
-    held = _rows(data.held_paths(), recipe, tree, world) if data.held else []
-    tensorboard = knobs.tensorboard
+    held = _rows(data.held_paths(), data, tree, world) if data.held else []
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
     attending = tree_attention(model) if tree else contextlib.nullcontext()
-    ahead = Ahead(lambda step: _rows(data.paths_at(step), recipe, tree, world), steps)
+    ahead = Ahead(lambda step: _rows(data.paths_at(step), data, tree, world), steps)
     with stop_on_signals() as stop, records, _lean(built, knobs), attending, ahead as rows_at:
         end = train(
             model,
@@ -280,8 +313,8 @@ def _lean(built: Built, knobs: Train) -> Iterator[None]:
         yield
 
 
-def _rows(paths: Any, recipe: Recipe, tree: bool, world: World) -> list[Row]:
-    return lay_out_shared(paths, recipe.train.max_tokens, world.size, recipe.train.average, share=tree)
+def _rows(paths: Any, data: Data, tree: bool, world: World) -> list[Row]:
+    return lay_out_shared(paths, data.max_tokens, world.size, data.recipe.train.average, share=tree)
 
 
 def _pauses(recipe: Recipe, steps: int) -> Every:

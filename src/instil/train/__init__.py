@@ -10,6 +10,7 @@ distributed.py  ranks that sum what they computed
 parallel.py     whether they divide the weights among them
 watch.py        a rank that dies, hangs or fails ends the run with its reason
 display.py      what people see while it runs
-memory.py       precision, and whether activations must be recomputed
+memory.py       precision, memory that is free, and whether activations must be recomputed
+limits.py       what control groups leave a process
 signals.py      Ctrl-C and SIGTERM end in a checkpoint
 """

@@ -3,13 +3,15 @@
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from instil.core.errors import UserError
-from instil.plan.need import Way, kept_per_token
+from instil.plan.need import LIBRARIES, Way, kept_per_token
 from instil.plan.shape import read_shape
+from instil.train.limits import left_in_groups
 
 Autocast = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -33,17 +35,31 @@ def autocast_for(precision: torch.dtype, device: torch.device) -> Autocast:
     return lambda: torch.autocast(device.type, dtype=precision)
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken, None where nobody says."""
+def free_memory(device: torch.device, root: Path = Path("/")) -> int | None:
+    """Bytes that can still be taken, None where nobody says: on a CPU the machine's, or what its control groups leave this process.
+    `root`: where `proc` and `sys` lie."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    return min((left for left in (_left_in_machine(root), left_in_groups(root)) if left is not None), default=None)
+
+
+def _left_in_machine(root: Path) -> int | None:
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
+        with open(root / "proc/meminfo", encoding="ascii") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         with contextlib.suppress(ValueError, OSError, AttributeError):
             return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return None
+
+
+def memory_of_run(device: torch.device, given: float | None, ranks: int = 1) -> float | None:
+    """Bytes that one process of a run may hold, libraries included: `given` GiB, or what is free here, shared by `ranks` processes, and
+    what a process holds already."""
+    if given is not None:
+        return given * 2**30
+    free = free_memory(device)
+    return None if free is None else free / ranks + LIBRARIES["gpu" if device.type == "cuda" else "cpu"]
 
 
 def activation_bytes(config: Any, tokens: int, precision: torch.dtype) -> int:

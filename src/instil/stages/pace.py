@@ -1,0 +1,158 @@
+"""How fast a run is on this machine: measured on a few layers with random weights, before any weight is loaded."""
+
+import contextlib
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+from instil.batch.trie import Row, lay_out
+from instil.core.recipe import Recipe
+from instil.core.values import Path
+from instil.model.attention import tree_attention
+from instil.model.lora import lean_lora
+from instil.model.norms import lean_norms
+from instil.model.probe import probe
+from instil.model.rotary import lean_rotary
+from instil.plan.need import Way, flops_per_token, need
+from instil.stages.build import adapt, ready_blocks
+from instil.stages.fit import ROOM, Fit
+from instil.stages.say import Teller
+from instil.train.heap import give_back_freed_memory, keep_freed_memory
+from instil.train.memory import autocast_for
+from instil.train.objectives import supervised
+from instil.train.optimizer import make_optimizer
+
+PASSES = 4
+"""Times that each model is timed, after one that is not."""
+SECONDS = 3.0
+"""That one pass may take, about: longer rows are measured on a part of their examples."""
+RUNNING = 0.75
+"""Of the time that its threads could run: what a process gets that has the machine to itself."""
+MOST = 5
+"""Layers that are measured at most."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of the whole model: `row`, forward and backward of a row of `tokens`; `update`, clipping and the optimizer. `layers`: as many
+    were measured. `busy`: other work kept this process waiting, so that a quiet machine is faster."""
+
+    tokens: int
+    row: float
+    update: float
+    layers: int
+    busy: bool = False
+
+    def step(self, tokens: float) -> float:
+        """Of a step of `tokens` tokens in rows of this kind."""
+        return tokens / self.tokens * self.row + self.update
+
+
+def measure_pace(
+    recipe: Recipe, config: PreTrainedConfig, paths: Sequence[Path], fit: Fit, rate: float, clock: Callable[[], float] = time.perf_counter
+) -> Pace | None:
+    """`paths`: of a step, to fill a row. `rate`: FLOP/s of this device. `clock`: seconds. None where a few layers do not fit in memory.
+
+    A decoder's time is that of one layer with embeddings and head, and the same again for every further layer: so a model of one layer and
+    one of several are timed in turn, in the run's own way, and a line is drawn through both.
+    """
+    shape, way = fit.shape, fit.way
+    many = min(shape.layers, MOST, 2 + int(shape.embedding * way.predicted * shape.layers / shape.linear))
+    few = shape.layers if shape.layers <= 2 else 1
+    many = max(many, few)
+    small = replace(shape, layers=many)
+    if need(small, way).total > ROOM * fit.memory:
+        return None
+    (keep_freed_memory if fit.roomy else give_back_freed_memory)()
+    row = _row(paths, way, int(SECONDS * rate / flops_per_token(small, way) / 2), recipe)
+    timers = [_Timer(recipe, config, count, row, paths, way, clock) for count in dict.fromkeys((few, many))]
+    began = time.perf_counter(), time.process_time()
+    for timer in timers * (1 + PASSES):
+        timer.go()
+    waited = time.process_time() - began[1] < RUNNING * torch.get_num_threads() * (time.perf_counter() - began[0])
+    first, last = timers[0].seconds(), timers[-1].seconds()
+    further = (shape.layers - few) / max(1, many - few)
+    row_s, update_s = (a + further * max(0.0, b - a) for a, b in zip(first, last, strict=True))
+    return Pace(len(row.tokens_T), row_s, update_s, many, waited and way.device == "cpu")
+
+
+def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:
+    """The row of the step that the average token is in; of one with more than `most` tokens a part."""
+    tree = recipe.train.packing != "alone"
+    rows = lay_out(paths, way.tokens, recipe.train.average, share=tree)
+    lengths = [len(row.tokens_T) for row in rows]
+    typical = sum(length**2 for length in lengths) / sum(lengths)
+    row = min(rows, key=lambda row: abs(len(row.tokens_T) - typical))
+    if not tree or len(row.tokens_T) <= most:
+        return row
+    inside = [paths[index] for index in row.paths]
+    return lay_out(inside, max(most, *(len(path.tokens) for path in paths)), recipe.train.average)[0]
+
+
+class _Timer:
+    """A model of `layers` layers, trained as the run would train it, on one row again and again."""
+
+    def __init__(
+        self, recipe: Recipe, config: PreTrainedConfig, layers: int, row: Row, paths: Sequence[Path], way: Way, clock: Callable[[], float]
+    ):
+        self.device = torch.device("cuda", torch.cuda.current_device()) if way.device == "gpu" else torch.device("cpu")
+        precision = torch.bfloat16 if way.precision == "bf16" else torch.float32
+        self.autocast, self.row, self.knobs, self.clock = autocast_for(precision, self.device), row, recipe.train, clock
+        base: PreTrainedModel = AutoModelForCausalLM.from_config(with_layers(config, layers), dtype=torch.float32)
+        probe(base, [*paths, *paths][:2])  # as a run does: it learns here what the last layer may leave out
+        self.model: Any = adapt(base, recipe, [], precision, self.device)[0].to(self.device)
+        ready_blocks(base, way.recompute, recipe, Teller(Console(), quiet=True))
+        self.tree = recipe.train.packing != "alone"
+        self.objective = supervised(self.tree, way.tokens)
+        self.optimizer = make_optimizer(self.model, recipe.train, recipe.learning_rate)
+        self.found: list[tuple[float, float]] = []
+
+    def go(self) -> None:
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with tree_attention(self.model) if self.tree else contextlib.nullcontext(), self._lean():
+            began = self._now()
+            with self.autocast():
+                loss = self.objective(self.model, self.row)
+            loss.total.backward()
+            done = self._now()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.knobs.clip or float("inf"))
+        self.optimizer.step()
+        self.found.append((done - began, self._now() - done))
+
+    def seconds(self) -> tuple[float, float]:
+        """Medians: of a pass, of an update. The first time does not count."""
+        row, update = (statistics.median(times) for times in zip(*self.found[1:], strict=True))
+        return row, update
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.clock()
+
+    @contextlib.contextmanager
+    def _lean(self) -> Iterator[None]:
+        if self.knobs.compile == "on":
+            yield
+            return
+        with lean_norms(self.model), lean_rotary(self.model), lean_lora(self.model):
+            yield
+
+
+def with_layers(config: PreTrainedConfig, count: int) -> PreTrainedConfig:
+    """The same model with its first `count` layers."""
+    found = copy.deepcopy(config)
+    text = found.get_text_config()
+    text.num_hidden_layers = count
+    if getattr(text, "layer_types", None):
+        text.layer_types = list(text.layer_types)[:count]
+    return found
