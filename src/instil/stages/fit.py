@@ -90,7 +90,7 @@ class Fit:
         row = self.largest_row
         found = [f"train.max_tokens: {row} (and a max_length within it)"] if LEAST <= row < self.way.tokens else []
         smaller = {"full": "method: lora", "lora": "method: qlora"}  # though it is not enough
-        found += self.others[:3] or [smaller[self.way.method]] * (self.way.method in smaller)
+        found += self.others[:3] or [smaller[method] for method in (self.way.method,) if method in smaller]
         found += [] if self.way.recompute else ["train.checkpointing: on"]
         return ", or ".join(found or ["a smaller model, or a larger device"])
 
