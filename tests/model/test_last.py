@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from instil.model.head import hidden_states, splits
-from instil.model.last import decoder_output, keep_last_layer, narrows
+from instil.model.last import decoder_output, keep_last_layers, narrows
 from tests.model.tiny import build
 
 TOKENS, ROWS = torch.arange(3, 33)[None], torch.tensor([2, 9, 10, 28])
@@ -33,6 +33,24 @@ def test_other_layers_run_whole(kind: str, may: bool) -> None:
     assert narrows(model) == may
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_kept_layers_change_no_bit_and_are_not_computed_again(kept: int) -> None:
+    calls = {recompute: [0] * 3 for recompute in (False, True)}
+    gradients = {}
+    for recompute in (False, True):
+        model = build("llama", torch.float32, num_hidden_layers=3).train()
+        splits(model)
+        if recompute:
+            model.activation_checkpointing_enable()
+            keep_last_layers(model, kept)
+        for i, layer in enumerate(model.model.layers):
+            layer.self_attn.register_forward_pre_hook(lambda *_, i=i, seen=calls[recompute]: seen.__setitem__(i, seen[i] + 1))
+        decoder_output(model, {"input_ids": TOKENS, "use_cache": False}, ROWS).sum().backward()
+        gradients[recompute] = [p.grad for p in model.parameters()]
+    assert calls == {False: [1, 1, 1], True: [2] * (3 - kept) + [1] * kept}
+    assert all(torch.equal(a, b) for a, b in zip(gradients[False], gradients[True], strict=True) if a is not None)
+
+
 def test_where_it_does_not_pay_or_would_be_recomputed() -> None:
     model = build("llama").train()
     splits(model)
@@ -43,6 +61,6 @@ def test_where_it_does_not_pay_or_would_be_recomputed() -> None:
     model.activation_checkpointing_enable()
     decoder_output(model, inputs, ROWS).sum().backward()
     assert seen == [30, 30, 30]
-    keep_last_layer(model)
+    keep_last_layers(model)
     decoder_output(model, inputs, ROWS).sum().backward()
     assert seen[3:] == [len(ROWS)]

@@ -111,7 +111,9 @@ def test_flops() -> None:
     shape = read_shape(LlamaConfig().to_dict())
     way = Way(predicted=1.0, example=0)
     assert flops_per_token(shape, way) == 6 * (shape.linear + shape.embedding)
-    assert flops_per_token(shape, replace(way, recompute=True)) == 6 * (shape.linear + shape.embedding) + 2 * shape.linear
+    for kept, again in ((1, 31), (8, 24), (32, 0)):
+        more = 2 * shape.linear * again / 32
+        assert flops_per_token(shape, replace(way, recompute=True, kept_layers=kept)) == 6 * (shape.linear + shape.embedding) + more
     assert flops_per_token(shape, replace(way, method="lora")) == 4 * (shape.linear + shape.embedding)
 
 

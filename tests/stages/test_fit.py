@@ -9,7 +9,7 @@ import pytest
 
 from instil.batch.trie import lay_out
 from instil.core.errors import UserError
-from instil.plan.need import Way, need
+from instil.plan.need import Way, need, recomputed_layers
 from instil.plan.shape import Shape
 from instil.stages.fit import ROOM, TOO_MUCH, Fit, Load, check_fit, choose, fit_run, measure_load, row_sizes, settled
 from instil.stages.prepare import Data, prepare
@@ -48,6 +48,19 @@ def test_smaller_rows_come_before_recomputation(given: Callable[..., Data]) -> N
     assert chosen(data, room_for(511)) == (1024, True, True), "recomputed, larger rows fit again"
     assert chosen(data, room_for(512, recompute=True)) == (512, True, True)
     assert chosen(data, room_for(511, recompute=True)) == (512, True, False), "never below max_length"
+
+
+def test_no_more_layers_are_recomputed_than_memory_demands(given: Callable[..., Data]) -> None:
+    def layers(memory: float, **knobs: Any) -> tuple[int, int]:
+        fit = choose(given(train__max_tokens=8192, **knobs), LOAD, SHAPE, memory, device="cpu", precision="bf16")
+        return fit.way.kept_layers if fit.way.recompute else SHAPE.layers, recomputed_layers(fit.shape, fit.way)
+
+    assert layers(room_for(5000)) == (8, 0)
+    for kept in (7, 3, 2, 1):
+        room = room_for(5000, recompute=True, kept_layers=kept)
+        assert layers(room) == (kept, 8 - kept)
+        assert layers(room, train__checkpointing="on") == (1, 7), "all of them, where the recipe says so"
+    assert layers(room_for(5000, recompute=True) * 0.99) == (1, 7)
 
 
 def test_rows_are_no_larger_than_the_data_makes_them(given: Callable[..., Data]) -> None:

@@ -22,7 +22,7 @@ def decoder_output(model: PreTrainedModel, inputs: dict[str, Any], rows_U: Tenso
     """The decoder's output [U, D] at the indices `rows_U`, each once, of the one row that `inputs` hold; where that pays, and changes
     nothing, the last layer's MLP runs at these only.
 
-    A last layer that is recomputed in the backward pass would be recomputed whole, so it then runs whole (see `keep_last_layer`); so do
+    A last layer that is recomputed in the backward pass would be recomputed whole, so it then runs whole (see `keep_last_layers`); so do
     compiled models, whose last layer would be compiled for every row.
     """
     pays = len(rows_U) <= WORTH * inputs["input_ids"].shape[-1] and not _recomputes(model) and not _is_compiled(model)
@@ -57,10 +57,11 @@ def _recomputes(model: PreTrainedModel) -> bool:
     return any(getattr(layer, "gradient_checkpointing", False) for layer in _layers(model)[-1:])
 
 
-def keep_last_layer(model: PreTrainedModel) -> None:
-    """Where activations are recomputed, keep the last layer's all the same: its turn in the backward pass comes first, when everything else
-    is still kept, so recomputing it lowers no peak. And a run that recomputes is then the same to the last bit as one that does not."""
-    for layer in _layers(model)[-1:]:
+def keep_last_layers(model: PreTrainedModel, count: int = 1) -> None:
+    """Where activations are recomputed, keep those of the last `count` layers all the same: their turn in the backward pass comes first,
+    and they are gone when the first other layer is computed again. So one layer costs nothing: its activations are needed beside all
+    that is kept in any case. And a run that recomputes is then the same to the last bit as one that does not."""
+    for layer in _layers(model)[-count:]:
         layer.gradient_checkpointing = False
 
 

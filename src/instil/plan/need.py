@@ -25,7 +25,8 @@ EIGHT_BITS = 2 * (1 + 4 / 256)
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """How a run trains. `tokens`: of a row; `example`: of a typical example; `predicted`: share of a row's tokens that predict. `weights`,
-    `optimizer`, `offload`: as in the recipe's section `train`."""
+    `optimizer`, `offload`: as in the recipe's section `train`. `kept_layers`: the last ones, whose activations are kept where those of the
+    others are recomputed."""
 
     method: Literal["full", "lora", "qlora"] = "full"
     rank: int = 16
@@ -34,6 +35,7 @@ class Way:
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     offload: Literal["none", "states"] = "none"
     recompute: bool = False
+    kept_layers: int = 1
     tokens: int = 8192
     example: int = 256
     predicted: float = 0.5
@@ -67,7 +69,8 @@ def need(shape: Shape, way: Way, shards: int = 1) -> Need:
     trained = shape.parameters if way.method == "full" else shape.lora(way.rank)
     layer = kept_per_token(shape, way)
     vector = 2 if way.weights == "bf16" else 4  # bytes of what passes from layer to layer
-    kept = shape.layers * (vector * shape.hidden if way.recompute else layer) + (layer if way.recompute else 0)
+    again = recomputed_layers(shape, way)
+    kept = again * vector * shape.hidden + (shape.layers - again) * layer
     positions = int(way.tokens * way.predicted)
     chunk = min(positions, max(256, LOGITS[way.device] // shape.vocabulary))
     states = (EIGHT_BITS if way.optimizer == "adamw_8bit" else 8) * trained / shards
@@ -99,6 +102,12 @@ def weights(shape: Shape, way: Way, trained: int) -> float:
     linear = NF4 if way.method == "qlora" else 2 if rounded else 4
     rest = shape.parameters - shape.linear
     return linear * shape.linear + 4 * rest + (4 + 2 * rounded) * trained + (2 * shape.embedding if rounded else 0)
+
+
+def recomputed_layers(shape: Shape, way: Way) -> int:
+    """How many layers are computed a second time in the backward pass, instead of kept: the first ones. The last ones' turn comes before,
+    and what they kept is gone when the first is computed again, so that nothing comes on top."""
+    return max(0, shape.layers - max(1, way.kept_layers)) if way.recompute else 0
 
 
 def gathered(shape: Shape, way: Way) -> float:
@@ -139,6 +148,6 @@ def flops_per_token(shape: Shape, way: Way) -> float:
     """Of one trained token, forward and backward: two per weight forward, two for the gradient of what comes in, two for the weight's own
     where it is trained; the same forward again where it is recomputed. Attention over half the example on average."""
     passes = 6 if way.method == "full" else 4
-    again = 2 if way.recompute else 0
-    attention = 2 * shape.layers * shape.queries * way.example * (3 + way.recompute)
-    return (passes + again) * shape.linear + passes * shape.embedding * way.predicted + attention
+    again = recomputed_layers(shape, way) / shape.layers
+    attention = 2 * shape.layers * shape.queries * way.example * (3 + again)
+    return (passes + 2 * again) * shape.linear + passes * shape.embedding * way.predicted + attention

@@ -14,12 +14,13 @@ from instil.core.files import atomic_folder, hash_text, write_json
 from instil.core.recipe import Recipe
 from instil.model.adapters import add_lora, describe_adapters, round_frozen, round_weights, save_adapter, trainable_parameters
 from instil.model.compiled import check_compiler, compile_blocks
-from instil.model.last import keep_last_layer
+from instil.model.last import keep_last_layers
 from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
 from instil.model.shard import Root, release, shard_model
+from instil.plan.need import recomputed_layers
 from instil.stages.fit import Fit
 from instil.stages.prepare import Data
 from instil.stages.say import Teller
@@ -71,14 +72,14 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
         trainable, parameters = trainable_parameters(model)
         share = trainable // (shards or 1)
         recompute = _recomputes(recipe, data, base, precision, device, share, fit)
-        ready_blocks(base, recompute, recipe, tell)
+        ready_blocks(base, recompute, recipe, tell, fit.way.kept_layers if fit else 1)
         root = shard_model(model, mesh, precision if precision == torch.bfloat16 else None) if mesh is not None else None
     if root is None:
         model.to(device)
     if found.mode == "tree":
         found = _probe_as_trained(recipe, model, data, root, autocast)
     trained = f", {short(trainable)} trained" if trainable < parameters else ""
-    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
+    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{_again(recompute, fit)}"
     sentence = f"{recipe.model} · {short(parameters)} parameters{trained} · {modes}{_ranks(world, shards)}"
     roomy = fit.roomy if fit else may_keep_freed_memory(base.config, data.max_tokens, precision, device, share)
     return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, shards, recompute, fit)
@@ -93,13 +94,13 @@ def _recomputes(
     return should_checkpoint(recipe.train.checkpointing, base.config, data.max_tokens, precision, device, trainable)
 
 
-def ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller) -> None:
-    """Have the decoder blocks recomputed and compiled, where that is wanted."""
+def ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller, kept_layers: int = 1) -> None:
+    """Have the decoder blocks recomputed, but for the last `kept_layers`, and compiled, where that is wanted."""
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-        keep_last_layer(base)
+        keep_last_layers(base, kept_layers)
     if recipe.train.compile == "on":
         check_compiler()
         compile_blocks(base)
@@ -114,6 +115,16 @@ def _probe_as_trained(recipe: Recipe, model: torch.nn.Module, data: Data, root: 
         found = root(lambda model: _probe(recipe, model, data, own_precision=False))
     release(root)
     return cast(Probe, found)
+
+
+def _again(recompute: bool, fit: Fit | None) -> str:
+    if not recompute:
+        return ""
+    return (
+        f", activations recomputed in {recomputed_layers(fit.shape, fit.way)} of {fit.shape.layers} layers"
+        if fit
+        else ", activations recomputed"
+    )
 
 
 def _ranks(world: World, shards: int) -> str:

@@ -151,8 +151,15 @@ def choose(
         rows = next((fit.rows for fit in full if fit.fits), sizes[-1])
         found = Fit(shape, load, replace(way, tokens=min(rows, load.row), recompute=recompute), rows, memory, shards)
         if found.fits:
-            break
+            return _keeping_more(found) if recompute and recipe.train.checkpointing == "auto" else found
     return found
+
+
+def _keeping_more(fit: Fit) -> Fit:
+    """The same with as few layers recomputed as memory demands."""
+    counts = range(fit.shape.layers - 1, 1, -1)
+    tried = (replace(fit, way=replace(fit.way, kept_layers=count)) for count in counts)
+    return next((found for found in tried if found.fits), fit)
 
 
 def row_sizes(largest: int, least: int) -> Sequence[int]:

@@ -82,6 +82,8 @@ def measure_pace(
     first, last = timers[0].seconds(), timers[-1].seconds()
     further = (shape.layers - few) / max(1, many - few)
     row_s, update_s = (a + further * max(0.0, b - a) for a, b in zip(first, last, strict=True))
+    if way.recompute:  # of what was timed, all but the last layer were recomputed, which is a quarter of their time
+        row_s -= (way.kept_layers - 1) * max(0.0, last[0] - first[0]) / max(1, many - few) / 4
     return Pace(len(row.tokens_T), row_s, update_s, many, waited and way.device == "cpu")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from instil.core.errors import UserError
 from instil.core.recipe import Recipe
 from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
-from instil.plan.need import Device, Precision, flops_per_token
+from instil.plan.need import Device, Precision, flops_per_token, recomputed_layers
 from instil.plan.shape import read_shape
 from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
@@ -154,7 +154,8 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine:
         tell.say(f"{gib[name]:9.2f} GiB  {text}")
     if fit.need.host:
         tell.say(f"{gib['host']:9.2f} GiB  optimizer states, in the machine's memory and not part of the sum")
-    mode = "activations are recomputed" if fit.way.recompute else "nothing is recomputed"
+    again = recomputed_layers(fit.shape, fit.way)
+    mode = f"activations are recomputed in {again} of {fit.shape.layers} layers" if again else "nothing is recomputed"
     verdict = "fits" if fit.fits else "too large" if fit.hopeless else "tight"
     tell.line(verdict, f"{mode}; rows are filled to {fit.rows:,} tokens, and the largest that fits has {facts['largest_row']:,}")
     if not fit.fits:
