@@ -141,7 +141,8 @@ class Train(Knobs):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Recompute activations in the backward pass. auto: only where smaller rows alone do not fit the memory there is."""
+    """Recompute activations in the backward pass. auto: only where smaller rows alone do not fit the memory there is,
+    and in no more layers than that takes. on: in all but the last layer, which is free."""
     compile: Literal["on", "off"] = "off"
     """Compile the decoder blocks (torch.compile; needs a C++ compiler). On two CPU cores 4 % faster steps, after half a minute at the
     start; meant for GPUs."""
