@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=sorted(POINTS), default=list(POINTS))
     parser.add_argument("--most", type=int, help="no point of *prepare* above so many rows")
+    parser.add_argument("--point", nargs="+", help="only these points of the parts, such as 8192; the others stay as they were")
     parser.add_argument("--shared", type=Folder, default=sft_data.SHARED, help="where the rows lie")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -106,7 +107,8 @@ def main() -> None:
         folder = Folder(temporary)
         sft_data.write_base(folder / "base", arguments.shared)
         for part in arguments.part:
-            points = [point for point in POINTS[part] if part != "prepare" or int(point) <= (arguments.most or 10**9)]
+            asked = [point for point in POINTS[part] if not arguments.point or point in arguments.point]
+            points = [point for point in asked if part != "prepare" or int(point) <= (arguments.most or 10**9)]
             found = known["parts"].setdefault(part, {})
             for point in points:
                 found[point] = measure(part, point, folder, arguments)
