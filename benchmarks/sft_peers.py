@@ -32,6 +32,7 @@ PEERS: dict[str, tuple[str, int, bool, bool, dict[str, Any]]] = {
     "trl_sorted_4": ("trl", 4, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_8": ("trl", 8, True, False, {"gradient_checkpointing": False}),
     "trl_sorted_16": ("trl", 16, True, False, {"gradient_checkpointing": False}),
+    "trl_sorted_4_compiled": ("trl", 4, True, False, {"gradient_checkpointing": False, "torch_compile": True}),
     "trl_sorted_8_bf16_weights": ("trl", 8, True, True, {"gradient_checkpointing": False}),
     "trainer": ("transformers", 8, False, False, {}),
     "trainer_sorted_4": ("transformers", 4, True, False, {}),
@@ -78,7 +79,7 @@ def _resident() -> float:
 
 
 def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
-    """`instil_unshared`: nothing is shared but the earlier turns of a conversation."""
+    """`instil_unshared`: nothing is shared but the earlier turns of a conversation. `instil_compiled`: train.compile is on."""
     from instil.batch import trie
 
     if contender == "instil_unshared":
@@ -86,7 +87,7 @@ def _instil(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.float32)
     shares: dict[str, Any] = {}
     once_more = (lambda step: shares.update(_shares(step))) if contender == "instil" else None
-    clock, computed, peak = instil_steps(model, steps, afterwards=once_more)
+    clock, computed, peak = instil_steps(model, steps, afterwards=once_more, compiled=contender == "instil_compiled")
     in_flight = max(len(row.tokens_T) for step in steps for row in rows_of(step))
     return {"clock": clock, "started": clock.started, "computed": computed, "in_flight": in_flight, **shares, "peak_mib": peak}
 
@@ -100,13 +101,16 @@ def rows_of(step: list[Any], max_tokens: int | None = None) -> list[Any]:
 
 
 def instil_steps(
-    model: torch.nn.Module, steps: list[Any], max_tokens: int | None = None, afterwards: Callable[[Callable[[], Any]], Any] | None = None
+    model: torch.nn.Module,
+    steps: list[Any],
+    max_tokens: int | None = None,
+    afterwards: Callable[[Callable[[], Any]], Any] | None = None,
+    compiled: bool = False,
 ) -> tuple[Clock, list[int], int]:
     """The loop as `instil train` runs it: clock, computed tokens per step, peak memory in MiB. `afterwards` is given one step more."""
     from instil.core.recipe import Train
     from instil.model.attention import tree_attention
-    from instil.model.norms import lean_norms
-    from instil.model.rotary import lean_rotary
+    from instil.model.compiled import compile_blocks
     from instil.train.checkpoint import State
     from instil.train.distributed import World
     from instil.train.heap import keep_freed_memory
@@ -129,7 +133,10 @@ def instil_steps(
     def rows_at(step: int) -> list[Any]:
         return rows_of(steps[step], max_tokens)
 
-    with tree_attention(model), lean_norms(model), lean_rotary(model):
+    if compiled:
+        compile_blocks(model)
+    lean = contextlib.nullcontext() if compiled else _lean(model)
+    with tree_attention(model), lean:
         train(
             model,
             state=State(),
@@ -150,6 +157,15 @@ def instil_steps(
         if afterwards is not None:
             afterwards(lambda: take_step(model, rows_at(1), 1, objective, optimizer, 0, 1.0, autocast, World(), str))
     return clock, tokens, peak
+
+
+@contextlib.contextmanager
+def _lean(model: torch.nn.Module) -> Iterator[None]:
+    from instil.model.norms import lean_norms
+    from instil.model.rotary import lean_rotary
+
+    with lean_norms(model), lean_rotary(model):
+        yield
 
 
 def _peer(contender: str, work: Folder, steps: list[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -71,9 +72,19 @@ def test_flags_exist(pages: list[Page]) -> None:
     assert_none("flags that do not exist", [f"{page}: --{flag}" for page, flag in unknown])
 
 
-def test_reference_is_current(root: Path) -> None:
-    spec = importlib.util.spec_from_file_location("reference", root / "scripts/reference.py")
+def script_of(root: Path, name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, root / f"scripts/{name}.py")
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_how_far_it_scales_is_current(root: Path) -> None:
+    script = script_of(root, "many_gpus")
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "docs/many_gpus.md is out of date: run `python scripts/many_gpus.py`"
+
+
+def test_reference_is_current(root: Path) -> None:
+    script = script_of(root, "reference")
     assert script.PAGE.read_text(encoding="utf-8") == script.reference(), "docs/reference.md is out of date: run `make docs`"

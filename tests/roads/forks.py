@@ -48,8 +48,10 @@ class Forks:
     def run(self, *args: object, cwd: Path, **request: Any) -> Done:
         """`instil ARGS` in `cwd`.
 
-        `after`: seconds until it is sent `signal` (default: SIGKILL). `kill_at`: the step on disk that it dies before (from 1). `count`:
-        count them. `input`: stdin. `ranks`: start so many, as torchrun does. `environment`: further variables. `expect`: the exit code.
+        `after`: seconds until it is sent `signal` (default: SIGKILL); `after_file`: it is sent when that file exists; `then_kill`: seconds
+        from then to SIGKILL. `kill_at`: the step on disk that it dies before (from 1). `count`: count them. `input`: stdin. `ranks`: start
+        so many, as torchrun does; `aim`: which of them gets the signal (0); `all_errors`: stderr of all of them. `environment`: further
+        variables. `expect`: the exit code.
         """
         expected = request.pop("expect", None)
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -86,12 +88,16 @@ def _fork(request: dict[str, Any]) -> dict[str, Any]:
         request["environment"] = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / name for name in ("in", "out", "err", "count")}
-        others = [_start(request, {name: f.with_suffix(f".{rank}") for name, f in files.items()}, rank) for rank in range(1, ranks)]
-        status = _wait(_start(request, files, 0), began + request.get("after", LONGEST), request.get("signal", signal.SIGKILL))
-        for pid in others:
-            status = _wait(pid, began + LONGEST, signal.SIGKILL) or status
+        pids = [_start(request, {name: f.with_suffix(f".{rank}") for name, f in files.items()}, rank) for rank in range(1, ranks)]
+        pids.insert(0, _start(request, files, 0))
+        aim, number = request.get("aim", 0), request.get("signal", signal.SIGKILL)
+        status = _wait(pids.pop(aim), _moment(request, began), number, request.get("then_kill", LONGEST))
+        for pid in pids:
+            status = _wait(pid, _moment({}, began), signal.SIGKILL, LONGEST) or status
         count = int(files["count"].read_text()) if files["count"].exists() else 0
-        texts = (files[name].read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+        texts = [files[name].read_text(encoding="utf-8", errors="replace") for name in ("out", "err")]
+        if request.get("all_errors"):
+            texts[1] += "".join((Path(folder) / f"err.{rank}").read_text(encoding="utf-8") for rank in range(1, ranks))
         return dict(zip(("code", "out", "err", "seconds", "count"), (status, *texts, time.monotonic() - began, count), strict=True))
 
 
@@ -102,15 +108,24 @@ def _start(request: dict[str, Any], files: dict[str, Path], rank: int) -> int:
     return pid
 
 
-def _wait(pid: int, deadline: float, number: int) -> int:
-    sent = False
+def _moment(request: dict[str, Any], began: float) -> Callable[[], bool]:
+    """Whether it is time for the signal."""
+    if "after_file" in request:
+        return Path(request["after_file"]).exists
+    return lambda: time.monotonic() >= began + request.get("after", LONGEST)
+
+
+def _wait(pid: int, moment: Callable[[], bool], number: int, then_kill: float) -> int:
+    sent = None
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        if not sent and time.monotonic() >= deadline:
+        if sent is None and moment():
             os.kill(pid, number)
-            sent = True
+            sent = time.monotonic()
+        if sent is not None and time.monotonic() > sent + then_kill:
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.001)
 
 

@@ -188,3 +188,19 @@ def test_two_ranks_are_one_run(train: Any, forks: Forks, house: Path, tmp_path: 
     assert held_out_of(tmp_path / "runs/ranks") == pytest.approx(held_out_of(alone), rel=1e-4)
     assert done.out.count("done ") == 1, "one rank speaks"
     assert (tmp_path / "runs/ranks/model/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_ranks_that_divide_weights_are_one_run(forks: Forks, house: Path, tmp_path: Path, method: str) -> None:
+    """FSDP2: the losses, held-out losses and saved model of one process; stopped, and continued by one."""
+    knobs = {**SHORT, "method": method, "template": "chatml", "train__neftune": 0}
+    forks.run(*command(house, **knobs, name="alone"), cwd=tmp_path, expect=0)
+    divided = {**knobs, "train__parallel": "fsdp", "train__keep": "best", "train__evaluate_every": 2}
+    done = forks.run(*command(house, **divided, name="ranks"), cwd=tmp_path, ranks=2, expect=0)
+    assert "2 ranks, weights divided over 2 (FSDP2)" in done.out
+    alone, ranks = tmp_path / "runs/alone", tmp_path / "runs/ranks"
+    assert losses_of(ranks) == pytest.approx(losses_of(alone), rel=1e-4)
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    one, other = load_file(alone / "model" / name), load_file(ranks / "model" / name)
+    assert one.keys() == other.keys()
+    assert all(one[key].shape == other[key].shape for key in one)

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -79,6 +80,7 @@ def main(args: list[str] | None = None) -> Any:
     for stream in (sys.stdout, sys.stderr, sys.stdin):  # no character that a terminal cannot show, or a pipe should not hold, ends a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # asks, whenever peft is imported, for what only a hub has
     try:
         return app(args, standalone_mode=False)
     except UserError as error:

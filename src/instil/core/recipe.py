@@ -151,6 +151,13 @@ class Train(Knobs):
     """Steps between checkpoints. Default: with every held-out loss."""
     keep: Literal["last", "best"] = "last"
     """Which weights become the run's model: the last step's, or those with the lowest held-out loss."""
+    parallel: Literal["auto", "data", "fsdp"] = "auto"
+    """What ranks share besides the work, where there are several (torchrun, `instil train --gpus`). data: nothing, each holds all weights;
+    fsdp: weights, gradients and optimizer states are divided among them (FSDP2). auto: fsdp where one GPU has no room for them."""
+    shard_ranks: PositiveInt | None = None
+    """fsdp: over how many neighbouring ranks weights are divided; such groups hold copies of each other. Default: over all ranks."""
+    timeout: PositiveFloat = 30.0
+    """Minutes without a finished step, held-out loss or checkpoint after which a run of several ranks ends, and says which rank hangs."""
     threads: PositiveInt | None = None
     """CPU threads. Default: all cores."""
     tensorboard: bool = False

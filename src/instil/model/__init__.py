@@ -8,9 +8,11 @@
     blocks      the same rule on CUDA: FlexAttention and flash attention
     norms       RMSNorm in one piece, on a CPU under autocast
     rotary      rotary positions in one piece, likewise
+    lora        LoRA's layers in one piece under autocast
     last        the last layer's MLP only where something is predicted
     head        decoder and head apart; cross-entropy in chunks, its gradient computed on the way
     step        the loss of a row; log-likelihoods of paths
+    shard       weights divided among ranks (FSDP2)
     probe       is a packed example computed as it is alone? asked of the real model before a run
     generate    batched and streaming generation
 

@@ -3,8 +3,6 @@
 The codes and their kernels are bitsandbytes' (extra `qlora`); it has them for CPUs, too.
 """
 
-import logging
-
 import torch
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
@@ -26,7 +24,6 @@ def quantize_linear(model: PreTrainedModel, dtype: torch.dtype, device: torch.de
         from bitsandbytes.nn.modules import Linear4bit, Params4bit
     except ImportError:
         raise UserError("method: qlora needs bitsandbytes: pip install 'instil[qlora]', or set method: lora") from None
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # a faster kernel that only the hub has
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     found = [(name, module) for name, module in decoder.named_modules() if type(module) is nn.Linear and module is not head]
     found = [(name, module) for name, module in found if module.in_features % BLOCK == 0 and not {"gate", "router"} & set(name.split("."))]

@@ -1,7 +1,9 @@
 """The model of a run: loaded, grown by new tokens, adapted, probed; and saved as what will be served."""
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -17,18 +19,21 @@ from instil.model.load import add_tokens, load_model, untrained_tokens
 from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
+from instil.model.shard import Root, release, shard_model
 from instil.stages.prepare import Data
 from instil.stages.say import Teller
 from instil.template.saved import save_contract
 from instil.train.checkpoint import plain_disk_errors
 from instil.train.display import short
+from instil.train.distributed import World, in_turn, mesh_of
 from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, may_keep_freed_memory, should_checkpoint
+from instil.train.parallel import choose_shards
 
 
 @dataclass(frozen=True)
 class Built:
     """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model. `roomy`: memory that is
-    freed may stay with the process."""
+    freed may stay with the process. `root`: what computes with weights that are divided over `shards` ranks."""
 
     model: torch.nn.Module
     base: str
@@ -39,22 +44,43 @@ class Built:
     parameters: int
     roomy: bool
     sentence: str
+    root: Root | None = None
+    shards: int = 0
 
 
-def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
-    """Load the base model and make of it what the recipe's method trains. Every rank builds the same one."""
+def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()) -> Built:  # noqa: B008  frozen
+    """Load the base model and make of it what the recipe's method trains. Every rank builds the same one, and keeps its share of it where
+    weights are divided."""
     device = device_of_run()
     precision = choose_precision("bf16" if recipe.train.weights == "bf16" else recipe.train.precision, device)
     autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
-    base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
-    weights = fingerprint_weights(base)
-    taught = prepare_tokens(base, data, recipe.seed, tell)
-    found = _probe(recipe, base, data)
-    model, method = _adapt(base, recipe, taught, precision, device)
-    model.to(device)
-    trainable, parameters = trainable_parameters(model)
-    recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, trainable)
+    shards = choose_shards(recipe, world, device)
+    mesh = mesh_of(replace(world, shards=shards), device) if shards else None
+    # Ranks that keep a share only load one after another: a machine has seldom room for as many whole models as it has GPUs.
+    with in_turn(world) if shards else contextlib.nullcontext():
+        base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
+        weights = fingerprint_weights(base)
+        taught = prepare_tokens(base, data, recipe.seed, tell)
+        found = _probe(recipe, base, data)
+        model, method = _adapt(base, recipe, taught, precision, device)
+        trainable, parameters = trainable_parameters(model)
+        share = trainable // (shards or 1)
+        recompute = should_checkpoint(recipe.train.checkpointing, base.config, recipe.train.max_tokens, precision, device, share)
+        _ready_blocks(base, recompute, recipe, tell)
+        root = shard_model(model, mesh, precision if precision == torch.bfloat16 else None) if mesh is not None else None
+    if root is None:
+        model.to(device)
+    if found.mode == "tree":
+        found = _probe_as_trained(recipe, model, data, root, autocast)
+    trained = f", {short(trainable)} trained" if trainable < parameters else ""
+    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
+    sentence = f"{recipe.model} · {short(parameters)} parameters{trained} · {modes}{_ranks(world, shards)}"
+    roomy = may_keep_freed_memory(base.config, recipe.train.max_tokens, precision, device, share)
+    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, shards)
+
+
+def _ready_blocks(base: PreTrainedModel, recompute: bool, recipe: Recipe, tell: Teller) -> None:
     if recompute:
         # transformers has renamed it: the first name is the new one, the second goes with version 6
         enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -64,14 +90,22 @@ def build_model(recipe: Recipe, data: Data, tell: Teller) -> Built:
         check_compiler()
         compile_blocks(base)
         tell.say("the decoder blocks are compiled, which takes about half a minute")
-    if found.mode == "tree":
-        with autocast():
-            found = _probe(recipe, model, data, own_precision=False)
-    share = f", {short(trainable)} trained" if trainable < parameters else ""
-    modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{', activations recomputed' if recompute else ''}"
-    sentence = f"{recipe.model} · {short(parameters)} parameters{share} · {modes}"
-    roomy = may_keep_freed_memory(base.config, recipe.train.max_tokens, precision, device, trainable)
-    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence)
+
+
+def _probe_as_trained(recipe: Recipe, model: torch.nn.Module, data: Data, root: Root | None, autocast: Autocast) -> Probe:
+    """The second comparison: of the adapted model, in the run's precision, on its device."""
+    with autocast():
+        if root is None:
+            return _probe(recipe, model, data, own_precision=False)
+        found = root(lambda model: _probe(recipe, model, data, own_precision=False))
+    release(root)
+    return cast(Probe, found)
+
+
+def _ranks(world: World, shards: int) -> str:
+    if world.size == 1:
+        return ""
+    return f" · {world.size} ranks" + (f", weights divided over {shards} (FSDP2)" if shards else "")
 
 
 def _adapt(

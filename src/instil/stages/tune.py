@@ -4,15 +4,16 @@ import contextlib
 import fcntl
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
 
-from instil.batch.trie import Row, lay_out
+from instil.batch.share import lay_out_shared
+from instil.batch.trie import Row
 from instil.core.errors import UserError
 from instil.core.files import disk_errors, hash_text, read_json, read_jsonl
 from instil.core.ledger import Counts
@@ -21,8 +22,10 @@ from instil.core.recipe import Evaluate, Recipe, Train
 from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
+from instil.model.lora import lean_lora
 from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
+from instil.model.shard import gather_trained, within
 from instil.stages.build import Built, build_model, save_model
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
@@ -30,8 +33,9 @@ from instil.stages.judging import check_judge
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 from instil.template.saved import fingerprint
+from instil.train.ahead import Ahead
 from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
-from instil.train.distributed import World, join_world, leave_world
+from instil.train.distributed import World
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
 from instil.train.memory import device_of_run
@@ -39,6 +43,9 @@ from instil.train.objectives import supervised, with_embedding_noise
 from instil.train.optimizer import check_optimizer, make_optimizer, rate_at
 from instil.train.records import Records, check_tensorboard
 from instil.train.signals import stop_on_signals
+from instil.train.watch import Watch, together
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Outcome:
     """What a call of `tune` came to. `finished` is False where a signal ended it in a checkpoint.
 
     `base_loss` and `loss`: held-out losses of the base model and of the weights that were kept, None where nothing is held out. `verdict`:
-    see `evaluate.verdict`; None before there is one.
+    see `evaluate.verdict`; None before there is one. `leads`: of several ranks, the one that speaks.
     """
 
     folder: Path
@@ -56,6 +63,7 @@ class Outcome:
     loss: float | None
     best_step: int | None
     verdict: str | None = None
+    leads: bool = True
 
 
 def tune(recipe: Recipe, console: Console | None = None) -> Outcome:
@@ -76,7 +84,7 @@ def resume_run(path: str | Path, console: Console | None = None) -> Outcome:
 def _judged(recipe: Recipe, outcome: Outcome, world: World, console: Console | None) -> Outcome:
     """The outcome with its verdict. Evaluated is what was saved, as it will be served; what was in memory for tuning has gone by then."""
     if not outcome.finished or not world.leads:
-        return outcome
+        return replace(outcome, leads=world.leads)
     summary = outcome.folder / "evaluation" / "summary.json"
     if not recipe.evaluate.wanted:
         leave_unjudged(outcome.folder, console)
@@ -88,27 +96,29 @@ def _judged(recipe: Recipe, outcome: Outcome, world: World, console: Console | N
 
 def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> tuple[Outcome, World]:
     check_tensorboard(recipe.train.tensorboard)
-    check_optimizer(recipe.train, device_of_run())
-    world = join_world()
     with contextlib.ExitStack() as stack:
-        stack.callback(leave_world)
+        world, watch = stack.enter_context(together(recipe.train.timeout))
+        check_optimizer(recipe.train, device_of_run())  # not before a rank has its own GPU
         if resumed is not None and world.leads:
             stack.enter_context(_only_writer(resumed))
         tell = Teller(console or Console(), quiet=not world.leads)
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
-        last = last_checkpoint(resumed.checkpoints, recipe_hash(recipe)) if resumed is not None else None
+        last = world.first(lambda: last_checkpoint(resumed.checkpoints, recipe_hash(recipe))) if resumed is not None else None
         data = _prepare_once(recipe, world, tell)
         if recipe.train.keep == "best" and not data.held:
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
-        built = build_model(recipe, data, tell)
+        built = build_model(recipe, data, tell, world)
+        world = replace(world, shards=built.shards)
         (keep_freed_memory if built.roomy else give_back_freed_memory)()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
         if resumed is None and world.leads:
             stack.enter_context(_only_writer(folder))
         tell.data(data, counts, built)
-        return _train(recipe, data, built, folder, last, steps, world, tell), world
+        if watch is not None:
+            watch.continued = f"instil train --resume {folder.path}"
+        return _train(recipe, data, built, folder, last, steps, world, watch, tell), world
 
 
 @contextlib.contextmanager
@@ -185,39 +195,51 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def _train(
-    recipe: Recipe, data: Data, built: Built, folder: RunFolder, last: tuple[Path, State] | None, steps: int, world: World, tell: Teller
+    recipe: Recipe,
+    data: Data,
+    built: Built,
+    folder: RunFolder,
+    last: tuple[Path, State] | None,
+    steps: int,
+    world: World,
+    watch: Watch | None,
+    tell: Teller,
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
     optimizer = make_optimizer(model, knobs, recipe.learning_rate, recipe.seed)
     identity = recipe_hash(recipe)
-    state = None
-    if last is not None:
-        path, state = last
+    path, state = last or (None, None)
+    if path and state:
         load_weights(path, model)
         load_optimizer(path, model, optimizer)
         if world.leads:
             prune(folder.checkpoints, state)  # what a kill between saving and pruning left
         tell.say(f"continued from step {state.step} of {steps}")
-    objective = supervised(tree, knobs.max_tokens)
-    held = _rows(data.held_paths(), recipe, tree) if data.held else []
+    noisy = plain = supervised(tree, knobs.max_tokens)
+    if knobs.neftune:
+        noisy = with_embedding_noise(plain, knobs.neftune)
+    if built.root is not None:
+        noisy, plain = within(built.root, noisy), within(built.root, plain)
+    held = _rows(data.held_paths(), recipe, tree, world) if data.held else []
     tensorboard = knobs.tensorboard
     records = Records(folder, identity=identity, continued=state, steps=steps, tensorboard=tensorboard, console=tell.console, world=world)
     began = time.monotonic()
     attending = tree_attention(model) if tree else contextlib.nullcontext()
-    with stop_on_signals() as stop, records, _lean(model, knobs), attending:
+    ahead = Ahead(lambda step: _rows(data.paths_at(step), recipe, tree, world), steps)
+    with stop_on_signals() as stop, records, _lean(built, knobs), attending, ahead as rows_at:
         end = train(
             model,
             state=state or State(),
             steps=steps,
-            rows_at=lambda step: _rows(data.paths_at(step), recipe, tree),
-            objective=with_embedding_noise(objective, knobs.neftune) if knobs.neftune else objective,
+            rows_at=rows_at,
+            objective=noisy,
             optimizer=optimizer,
             rate_at=lambda step: rate_at(step, steps, knobs, recipe.learning_rate),
             seed=recipe.seed,
             every=_pauses(recipe, steps),
-            evaluate=mean_loss(held, objective, built.autocast, world) if held else None,
-            save=lambda state: records.save(model, optimizer, state),
-            report=records.report,
+            evaluate=mean_loss(held, plain, built.autocast, world) if held else None,
+            save=_watched(watch, lambda state: records.save(model, optimizer, state), lambda state: f"checkpoint of step {state.step}"),
+            report=_watched(watch, records.report, lambda record: f"step {record['step']}"),
             where=data.where,
             stop=lambda: bool(stop),
             clip=knobs.clip,
@@ -226,25 +248,39 @@ def _train(
         )
     outcome = _outcome(recipe, folder, end, steps)
     if outcome.finished:
-        _keep(recipe, folder, end, identity, built, tell)
+        _keep(recipe, folder, end, identity, built, world, tell)
+        gather_trained(model, world.leads)
         if world.leads:
             save_model(folder.model, recipe, data, built)
     tell.end(outcome, time.monotonic() - began, stop.asked)
     return outcome
 
 
+def _watched(watch: Watch | None, work: Callable[[T], None], done: Callable[[T], str]) -> Callable[[T], None]:
+    """`work`, of which the other ranks are told when it is done."""
+    if watch is None:
+        return work
+
+    def told(value: T) -> None:
+        work(value)
+        watch.progress(done(value))
+
+    return told
+
+
 @contextlib.contextmanager
-def _lean(model: torch.nn.Module, knobs: Train) -> Iterator[None]:
-    """Norms and rotary positions in one piece each on a CPU; a compiled model is given its own by the compiler."""
-    if knobs.compile == "on":
+def _lean(built: Built, knobs: Train) -> Iterator[None]:
+    """Norms, rotary positions and adapters in one piece each; a compiled model is given its own by the compiler, and divided weights are
+    not there to look at."""
+    if knobs.compile == "on" or built.root is not None:
         yield
         return
-    with lean_norms(model), lean_rotary(model):
+    with lean_norms(built.model), lean_rotary(built.model), lean_lora(built.model):
         yield
 
 
-def _rows(paths: Any, recipe: Recipe, tree: bool) -> list[Row]:
-    return lay_out(paths, recipe.train.max_tokens, recipe.train.average, share=tree)
+def _rows(paths: Any, recipe: Recipe, tree: bool, world: World) -> list[Row]:
+    return lay_out_shared(paths, recipe.train.max_tokens, world.size, recipe.train.average, share=tree)
 
 
 def _pauses(recipe: Recipe, steps: int) -> Every:
@@ -257,12 +293,12 @@ def _kept_step(recipe: Recipe, state: State) -> int:
     return state.best_step if recipe.train.keep == "best" and state.best_step else state.step
 
 
-def _keep(recipe: Recipe, folder: RunFolder, state: State, identity: str, built: Built, tell: Teller) -> None:
+def _keep(recipe: Recipe, folder: RunFolder, state: State, identity: str, built: Built, world: World, tell: Teller) -> None:
     """Weights of the best held-out loss, where the recipe asks for them instead of the last."""
     kept = _kept_step(recipe, state)
     if kept != state.step:
         best = folder.checkpoints / f"step-{kept}"
-        read_state(best, identity)
+        world.first(lambda: read_state(best, identity))
         load_weights(best, built.model)
         tell.say(f"kept the weights of step {kept}, which had the lowest held-out loss")
     elif recipe.train.keep == "best" and state.best_step == 0:

@@ -1,7 +1,9 @@
 """Checkpoints: wholly there or not there, verified before they are used, complete enough that a resumed run is the same run.
 
     step-N/  weights.safetensors (trainable parameters)  optimizer.safetensors  state.json (step, best, recipe, checksums)
+    step-N/  shards/ (both, in one file per rank)  state.json                   where weights are divided among ranks
 
+Whichever was written is read by any number of ranks, whether they divide weights or not.
 The batch of step s and every random number of it are functions of (seed, s), so neither data position nor generator state is saved.
 """
 
@@ -15,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from instil.core.errors import UserError
 from instil.core.files import atomic_folder, hash_file, hash_text, read_json, write_json
+from instil.model.shard import divided_like
+from instil.train.checkpoint_shards import SHARDS, empty_states, read_shards, shapes_in_shards, write_shards
+from instil.train.distributed import World
 from instil.train.lean import place_state
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -34,16 +39,48 @@ class State:
     best_step: int | None = None
 
 
-def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State, recipe: str) -> Path:
-    """Write `folder/step-N`. `recipe`: hash that a resume must match."""
+def save_checkpoint(
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    recipe: str,
+    world: World = World(),  # noqa: B008  frozen
+) -> Path:
+    """Write `folder/step-N`; every rank calls it. `recipe`: hash that a resume must match."""
     path = folder / f"step-{state.step}"
-    with atomic_folder(path) as temporary, plain_disk_errors():
-        for name, tensors in ((WEIGHTS, trainable_tensors(model)), (OPTIMIZER, optimizer_tensors(model, optimizer))):
-            save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, temporary / name)
-        checksums = {name: hash_file(temporary / name) for name in (WEIGHTS, OPTIMIZER)}
-        record = {**asdict(state), "recipe": recipe, "checksums": checksums}
-        write_json(temporary / STATE, {**record, "checksum": _checksum(record)})
+    with _led(path, world) as temporary, plain_disk_errors():
+        if world.shards:
+            checksums = write_shards(temporary, _under_one_roof(model, optimizer), world)
+        elif world.leads:
+            checksums = _write_whole(temporary, model, optimizer)
+        if world.leads:
+            record = {**asdict(state), "recipe": recipe, "checksums": checksums}
+            write_json(temporary / STATE, {**record, "checksum": _checksum(record)})
     return path
+
+
+@contextlib.contextmanager
+def _led(path: Path, world: World) -> Iterator[Path]:
+    """The first rank's temporary folder, on all ranks that write; it becomes `path` when they have left the block well."""
+    with atomic_folder(path) if world.leads else contextlib.nullcontext(path) as own:
+        if not world.shards:
+            yield own
+        else:
+            yield Path(world.gather(str(own))[0])
+            world.wait()
+    world.wait()
+
+
+def _write_whole(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    for name, tensors in ((WEIGHTS, trainable_tensors(model)), (OPTIMIZER, optimizer_tensors(model, optimizer))):
+        save_file({key: t.detach().contiguous().cpu() for key, t in tensors.items()}, folder / name)
+    return {name: hash_file(folder / name) for name in (WEIGHTS, OPTIMIZER)}
+
+
+def _under_one_roof(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    weights = {f"weights:{name}": tensor for name, tensor in trainable_tensors(model).items()}
+    return {**weights, **{f"optimizer:{name}": tensor for name, tensor in optimizer_tensors(model, optimizer).items()}}
 
 
 @contextlib.contextmanager
@@ -113,22 +150,45 @@ def _whole(path: Path) -> dict[str, Any]:
 
 def load_weights(path: Path, model: torch.nn.Module) -> None:
     """Copy a verified checkpoint's weights into the model. Raises UserError where the parameters are not the model's."""
-    saved = load_file(path / WEIGHTS)
     current = trainable_tensors(model)
-    shapes, wanted = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, current))
+    _check_shapes(path, current)
+    if (path / SHARDS).exists():
+        read_shards(path, {f"weights:{name}": tensor for name, tensor in current.items()})
+        return
+    with torch.no_grad(), safe_open(path / WEIGHTS, "pt") as file:
+        for name, tensor in current.items():
+            tensor.copy_(divided_like(file.get_tensor(name), tensor))
+
+
+def _check_shapes(path: Path, current: dict[str, torch.Tensor]) -> None:
+    wanted = {name: tensor.shape for name, tensor in current.items()}
+    if (path / SHARDS).exists():
+        shapes = {n.removeprefix("weights:"): s for n, s in shapes_in_shards(path).items() if n.startswith("weights:")}
+    else:
+        with safe_open(path / WEIGHTS, "pt") as file:
+            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  no mapping
     if odd := sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name)):
         raise UserError(f"checkpoint {path} does not fit the model ({', '.join(odd[:3])}): restore the base model that the run began with")
-    with torch.no_grad():
-        for name, tensor in saved.items():
-            current[name].copy_(tensor)
 
 
 def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the states that it had when the checkpoint was written."""
     parameters = dict(model.named_parameters())
-    for key, tensor in load_file(path / OPTIMIZER).items():
+    for key, tensor in _saved_states(path, parameters):
         kind, _, name = key.partition(":")
-        optimizer.state[parameters[name]][kind] = place_state(optimizer, tensor.clone(), parameters[name])
+        optimizer.state[parameters[name]][kind] = place_state(optimizer, tensor, parameters[name])
+
+
+def _saved_states(path: Path, parameters: dict[str, torch.nn.Parameter]) -> Iterator[tuple[str, torch.Tensor]]:
+    """`kind:parameter` and the state, divided as its parameter is where it has the same shape."""
+    if (path / SHARDS).exists():
+        states = empty_states(path, parameters)
+        read_shards(path, states)
+        yield from ((name.removeprefix("optimizer:"), state) for name, state in states.items())
+        return
+    for key, tensor in load_file(path / OPTIMIZER).items():
+        parameter = parameters[key.partition(":")[2]]
+        yield key, divided_like(tensor, parameter) if tensor.shape == parameter.shape else tensor.clone().to(parameter.device)
 
 
 def trainable_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ import torch
 
 from instil.batch.trie import Row
 from instil.core.errors import UserError
+from instil.model.shard import own_part
 from instil.train.checkpoint import State
 from instil.train.distributed import World
 from instil.train.memory import Autocast
@@ -102,12 +103,14 @@ def take_step(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), dtype=torch.float64, device=next(model.parameters()).device)
     sums = dict.fromkeys(("weight", "tokens", "supervised"), 0.0)
-    for index in range(world.rank, len(rows), world.size):
+    for index, counts in world.turns(rows):
         row = rows[index]
         torch.manual_seed(_random_seed(seed, step, index))  # dropout and noise belong to the row, not to the rank that computes it
         with autocast():
             loss = objective(model, row)
-        loss.total.backward()
+        (loss.total if counts else 0.0 * loss.total).backward()
+        if not counts:
+            continue
         total += loss.total.detach()
         found = {"weight": loss.weight, "tokens": len(row.tokens_T), "supervised": len(row.targets_S), **loss.metrics}
         sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
@@ -115,19 +118,21 @@ def take_step(
     parameters = [p for p in model.parameters() if p.requires_grad]
     world.sum_gradients(parameters)
     weight = sums.pop("weight")
-    norm = _divide_and_clip([p.grad for p in parameters if p.grad is not None], weight, clip)
+    norm = _divide_and_clip([own_part(p.grad) for p in parameters if p.grad is not None], weight, clip, world)
     loss_mean = sums.pop("loss") / weight
     _check(loss_mean, norm, step, where)
     optimizer.step()
     return StepResult(loss_mean, norm, int(sums.pop("tokens")), int(sums.pop("supervised")), sums)
 
 
-def _divide_and_clip(gradients: list[torch.Tensor], weight: float, clip: float | None) -> float:
+def _divide_and_clip(gradients: list[torch.Tensor], weight: float, clip: float | None, world: World) -> float:
     """Gradient of the mean, at most `clip` long. Returns its norm before clipping."""
     if not gradients:
         return 0.0
     torch._foreach_div_(gradients, weight)
     norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+    if world.shards:  # this was the norm of this rank's share
+        norm = math.sqrt(world.sum({"squares": norm**2})["squares"] * world.shards / world.size)
     if clip is not None and norm > clip:
         torch._foreach_mul_(gradients, clip / norm)
     return norm
@@ -192,9 +197,12 @@ def mean_loss(rows: Sequence[Row], objective: Objective, autocast: Autocast, wor
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
         model.eval()
         sums = {"total": 0.0, "weight": 0.0, "correct": 0.0, "count": 0.0}
-        for row in rows[world.rank :: world.size]:
+        for index, counts in world.turns(rows):
+            row = rows[index]
             with autocast():
                 loss = objective(model, row)
+            if not counts:
+                continue
             found = {"total": float(loss.total), "weight": loss.weight, "correct": loss.metrics["correct"], "count": len(row.targets_S)}
             sums = {name: sums[name] + found[name] for name in sums}
         sums = world.sum(sums)

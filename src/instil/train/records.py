@@ -61,12 +61,12 @@ class Records:
             self._events(record)
 
     def save(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
-        """A checkpoint; older ones go, but for the best. No checkpoint is ever ahead of its metrics."""
+        """A checkpoint; older ones go, but for the best. No checkpoint is ever ahead of its metrics. Every rank calls it."""
         if self._log is not None:
             self._log.sync()
-            save_checkpoint(self._folder.checkpoints, model, optimizer, state, self._identity)
+        save_checkpoint(self._folder.checkpoints, model, optimizer, state, self._identity, self._world)
+        if self._log is not None:
             prune(self._folder.checkpoints, state)
-        self._world.wait()
 
 
 class MetricsLog:
