@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
 
 from instil.core.errors import UserError
 from instil.core.recipe import Train
@@ -275,18 +272,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(UserError, match=r"^train.optimizer: adamw_8bit needs bitsandbytes: pip install 'instil\[qlora\]', or "):
         make_optimizer(model, Train(optimizer="adamw_8bit"), 1e-3)
-
-
-def test_divided_weights_are_refused() -> None:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        layer = torch.nn.Linear(4, 4)
-        layer.weight = torch.nn.Parameter(distribute_tensor(layer.weight.detach(), init_device_mesh("cpu", (1,)), [Shard(0)]))
-        assert type(make_optimizer(layer, Train(), 1e-3)) is torch.optim.AdamW
-        with pytest.raises(UserError, match="^weights that are divided among ranks are updated by plain AdamW: leave out "):
-            make_optimizer(layer, Train(weights="bf16"), 1e-3)
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.mark.gpu

@@ -54,3 +54,7 @@ def test_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^weights in four bits cannot be divided among ranks: set train.parallel: data, or method: lora$"):
         choose_shards(recipe(tmp_path, "qlora", parallel="fsdp"), world, CPU)
     assert choose_shards(recipe(tmp_path, "qlora"), world, CPU) == 0
+    small = {"weights": "bf16"}
+    with pytest.raises(UserError, match=r"^weights that are divided among ranks are updated by plain AdamW: set train.parallel: data, or "):
+        choose_shards(recipe(tmp_path, parallel="fsdp", **small), world, CPU)
+    assert choose_shards(recipe(tmp_path, **small), world, CUDA) == 0

@@ -76,11 +76,6 @@ def own_part(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def is_part(tensor: torch.Tensor) -> bool:
-    """Whether this is one rank's share of a divided tensor."""
-    return isinstance(tensor, DTensor)
-
-
 def divided_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """`whole`, which every rank has, on `other`'s device and divided as `other` is. Copied in any case."""
     if not isinstance(other, DTensor):

@@ -101,9 +101,9 @@ def _judged(recipe: Recipe, outcome: Outcome, world: World, console: Console | N
 
 def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> tuple[Outcome, World]:
     check_tensorboard(recipe.train.tensorboard)
-    check_optimizer(recipe.train, device_of_run())
     with contextlib.ExitStack() as stack:
         world, watch = stack.enter_context(together(recipe.train.timeout))
+        check_optimizer(recipe.train, device_of_run())  # not before a rank has its own GPU
         if resumed is not None and world.leads:
             stack.enter_context(_only_writer(resumed))
         tell = Teller(console or Console(), quiet=not world.leads)
@@ -242,9 +242,9 @@ def _train(
 ) -> Outcome:
     model, knobs, tree = built.model, recipe.train, built.probe.mode == "tree"
     optimizer = make_optimizer(model, knobs, recipe.learning_rate, recipe.seed)
-    identity, tensorboard, state = recipe_hash(recipe), knobs.tensorboard, None
-    if last is not None:
-        path, state = last
+    identity, tensorboard = recipe_hash(recipe), knobs.tensorboard
+    path, state = last or (None, None)
+    if path and state:
         load_weights(path, model)
         load_optimizer(path, model, optimizer)
         if world.leads:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from instil.core.errors import UserError
 from instil.core.files import atomic_folder, hash_file, hash_text, read_json, write_json
-from instil.model.shard import divided_like, is_part
+from instil.model.shard import divided_like
 from instil.train.checkpoint_shards import SHARDS, empty_states, read_shards, shapes_in_shards, write_shards
 from instil.train.distributed import World
 from instil.train.lean import place_state
@@ -174,23 +174,21 @@ def _check_shapes(path: Path, current: dict[str, torch.Tensor]) -> None:
 def load_optimizer(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer the states that it had when the checkpoint was written."""
     parameters = dict(model.named_parameters())
-    for key, tensor in _saved_states(path, parameters, optimizer).items():
+    for key, tensor in _saved_states(path, parameters):
         kind, _, name = key.partition(":")
-        optimizer.state[parameters[name]][kind] = tensor
+        optimizer.state[parameters[name]][kind] = place_state(optimizer, tensor, parameters[name])
 
 
-def _saved_states(path: Path, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """`kind:parameter` -> the state, divided as its parameter is where it has the same shape."""
+def _saved_states(path: Path, parameters: dict[str, torch.nn.Parameter]) -> Iterator[tuple[str, torch.Tensor]]:
+    """`kind:parameter` and the state, divided as its parameter is where it has the same shape."""
     if (path / SHARDS).exists():
         states = empty_states(path, parameters)
         read_shards(path, states)
-        return {name.removeprefix("optimizer:"): state for name, state in states.items()}
-    found = {}
+        yield from ((name.removeprefix("optimizer:"), state) for name, state in states.items())
+        return
     for key, tensor in load_file(path / OPTIMIZER).items():
         parameter = parameters[key.partition(":")[2]]
-        divided = is_part(parameter) and tensor.shape == parameter.shape
-        found[key] = divided_like(tensor, parameter) if divided else place_state(optimizer, tensor.clone(), parameter)
-    return found
+        yield key, divided_like(tensor, parameter) if tensor.shape == parameter.shape else tensor.clone().to(parameter.device)
 
 
 def trainable_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:

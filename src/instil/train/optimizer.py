@@ -14,7 +14,7 @@ def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float, s
     """AdamW (Loshchilov & Hutter 2019) over the trainable parameters: torch's fused one, or the lean one where the recipe asks for less
     memory. Weight decay on matrices only, not on norms and biases. `seed`: of stochastic rounding.
 
-    Raises UserError as `check_optimizer` does, and for lean updates of weights that are divided among ranks.
+    Raises UserError as `check_optimizer` does.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -26,10 +26,7 @@ def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float, s
     check_optimizer(train, device)
     if not is_lean(train):
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
-    if any(isinstance(p, DTensor) for p in trainable):
-        raise UserError(
-            "weights that are divided among ranks are updated by plain AdamW: leave out train.optimizer, train.weights and train.offload"
-        )
+    assert not any(isinstance(p, DTensor) for p in trainable), "refused by choose_shards"
     elsewhere = host_of(device) if train.offload == "states" else None
     return LeanAdamW(groups, lr=learning_rate, betas=betas, eight_bits=train.optimizer == "adamw_8bit", elsewhere=elsewhere, seed=seed)
 

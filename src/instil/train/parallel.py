@@ -8,6 +8,7 @@ from instil.core.recipe import Recipe
 from instil.model.load import load_config
 from instil.train.distributed import World
 from instil.train.memory import free_memory
+from instil.train.optimizer import is_lean
 
 ROOM = 0.6
 """Of a GPU's free memory: what weights, gradients and optimizer states may take before they are divided. The rest is for a row."""
@@ -26,8 +27,13 @@ def choose_shards(recipe: Recipe, world: World, device: torch.device) -> int:
         raise UserError("train.shard_ranks is for train.parallel: fsdp, and the recipe says data: leave one of them out")
     if world.size == 1 or knobs.parallel == "data":
         return 0
-    if knobs.parallel == "auto" and (recipe.method == "qlora" or _fits_one(recipe, device)):
+    if knobs.parallel == "auto" and (recipe.method == "qlora" or is_lean(knobs) or _fits_one(recipe, device)):
         return 0
+    if is_lean(knobs):
+        raise UserError(
+            "weights that are divided among ranks are updated by plain AdamW: set train.parallel: data, or leave out train.optimizer, "
+            "train.weights and train.offload"
+        )
     if recipe.method == "qlora":
         raise UserError("weights in four bits cannot be divided among ranks: set train.parallel: data, or method: lora")
     shards = knobs.shard_ranks or world.size
