@@ -63,8 +63,8 @@ class Need:
 
 
 def need(shape: Shape, way: Way, shards: int = 1) -> Need:
-    """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided, unless the way is lean; the rest is each
-    device's own."""
+    """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided, unless the way is lean; the rest is
+    each device's own."""
     shards = 1 if way.lean else shards
     trained = shape.parameters if way.method == "full" else shape.lora(way.rank)
     layer = kept_per_token(shape, way)
