@@ -90,9 +90,10 @@ def test_less_of_each() -> None:
     small = need(shape, Way(weights="bf16", optimizer="adamw_8bit"))
     assert (small.weights, small.gradients, small.states) == (2 * n, 2 * n, 2 * (1 + 4 / 256) * n)
     for optimizer, size in (("adamw", 8 * n), ("adamw_8bit", small.states)):
-        here, elsewhere = (need(shape, Way(optimizer=optimizer, offload=offload), shards=2) for offload in ("none", "states"))  # type: ignore[arg-type]
-        assert (here.states, here.host, elsewhere.states, elsewhere.host) == (size / 2, 0, 0, size / 2)
-        assert elsewhere.total == here.total - size / 2
+        here, elsewhere = (need(shape, Way(optimizer=optimizer, offload=offload)) for offload in ("none", "states"))  # type: ignore[arg-type]
+        assert (here.states, here.host, elsewhere.states, elsewhere.host) == (size, 0, 0, size)
+        assert elsewhere.total == here.total - size
+    assert need(shape, Way(weights="bf16"), shards=2) == need(shape, Way(weights="bf16")), "not divided"
     adapters = need(shape, Way(method="lora", optimizer="adamw_8bit"))
     assert adapters.states == 2 * (1 + 4 / 256) * shape.lora(16) and adapters.gradients == 4 * shape.lora(16)
 

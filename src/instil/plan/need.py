@@ -41,6 +41,11 @@ class Way:
     predicted: float = 0.5
     device: Device = "cpu"
 
+    @property
+    def lean(self) -> bool:
+        """Whether anything is held smaller or elsewhere than plain AdamW holds it: such weights are not divided among ranks."""
+        return (self.weights, self.optimizer, self.offload) != ("fp32", "adamw", "none")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -65,7 +70,9 @@ class Need:
 
 
 def need(shape: Shape, way: Way, shards: int = 1) -> Need:
-    """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided; the rest is each device's own."""
+    """At the peak of a step. `shards`: over how many devices weights, gradients and states are divided, unless the way is lean; the rest is
+    each device's own."""
+    shards = 1 if way.lean else shards
     trained = shape.parameters if way.method == "full" else shape.lora(way.rank)
     layer = kept_per_token(shape, way)
     vector = 2 if way.weights == "bf16" else 4  # bytes of what passes from layer to layer
