@@ -130,7 +130,8 @@ def _divide_and_clip(gradients: list[torch.Tensor], weight: float, clip: float |
     if not gradients:
         return 0.0
     torch._foreach_div_(gradients, weight)
-    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+    wide = torch.promote_types(gradients[0].dtype, torch.float32)  # bf16 would leave the norm three digits
+    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, wide))))
     if world.shards:  # this was the norm of this rank's share
         norm = math.sqrt(world.sum({"squares": norm**2})["squares"] * world.shards / world.size)
     if clip is not None and norm > clip:
