@@ -154,7 +154,7 @@ def predict(case: dict[str, Any]) -> dict[str, Any]:
     flops = fit.load.tokens * flops_per_token(fit.shape, fit.way)
     config = LlamaConfig(**{k: v for k, v in config_of(case["shape"]).items() if k != "model_type"})
     began = time.perf_counter()
-    pace = measure_pace(recipe_of(case), config, paths_of(case, 0), fit, rate, clock_of(torch.get_num_threads()))
+    pace = measure_pace(recipe_of(case), config, [paths_of(case, step) for step in range(4)], fit, rate, clock_of(torch.get_num_threads()))
     assert pace is not None
     return {
         "rate_gflops": round(rate / 1e9),
@@ -191,6 +191,7 @@ def alone(kind: str, case: dict[str, Any], threads: int, lock: str) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(CASES), action="append", help="run this configuration; may be given again")
+    parser.add_argument("--time", action="store_true", help="with --only: leave the measured peak as it is")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lock", default=os.devnull, metavar="FILE", help="measure only while this file's lock is free")
     parser.add_argument("--kind", help=argparse.SUPPRESS)
@@ -205,10 +206,19 @@ def main() -> None:
     found = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"] if knobs.only else {}
     for name in knobs.only or CASES:
         case = CASES[name]
-        back, predicted, kept = (alone(kind, case, knobs.threads, knobs.lock) for kind in ("given back", "predict", "kept"))
-        sizes = {"predicted_mib": round(fit_of(case, 2.0**36).need.total / 2**20), "peak_mib": back["peak_mib"]}
-        times = {"step_s": kept["step_s"], "given_back_step_s": back["step_s"], "kept_peak_mib": kept["peak_mib"]}
-        found[name] = {**sizes, **predicted, **times, "threads": knobs.threads, "clock": "processor" if knobs.threads == 1 else "wall"}
+        kinds = ("predict", "kept") if knobs.time else ("given back", "predict", "kept")
+        *back, predicted, kept = (alone(kind, case, knobs.threads, knobs.lock) for kind in kinds)
+        sizes = {"peak_mib": back[0]["peak_mib"], "given_back_step_s": back[0]["step_s"]} if back else found[name]
+        times = {"step_s": kept["step_s"], "kept_peak_mib": kept["peak_mib"]}
+        total = {"predicted_mib": round(fit_of(case, 2.0**36).need.total / 2**20)}
+        found[name] = {
+            **sizes,
+            **total,
+            **predicted,
+            **times,
+            "threads": knobs.threads,
+            "clock": "processor" if knobs.threads == 1 else "wall",
+        }
         print(name, found[name], flush=True)
     found = {name: found[name] for name in CASES if name in found}
     RESULTS.write_text(json.dumps({"hardware": hardware(), "versions": versions(), "cases": found}, indent=1) + "\n", encoding="utf-8")

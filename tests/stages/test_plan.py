@@ -94,7 +94,7 @@ def plan_json(given: dict[str, Any]) -> dict[str, Any]:
 def test_time_is_measured_here(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     said, recipe = io.StringIO(), load_recipe(None, {**given, "train.threads": 1})
     plan(recipe, console=Console(file=said, width=200))
-    assert "measured on 2 layers with random weights" in said.getvalue()
+    assert "measured on 5 layers with random weights" in said.getvalue()
     plan(recipe, measure=False, as_json=True)
     assert json.loads(capsys.readouterr().out)["measured_layers"] == 0
     plan(recipe, gpu="H100", as_json=True)

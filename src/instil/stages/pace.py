@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -43,48 +44,55 @@ MOST = 5
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of the whole model: `row`, forward and backward of a row of `tokens`; `update`, clipping and the optimizer. `layers`: as many
+    """Seconds of the whole model: `token`, forward and backward of one in a row; `update`, clipping and the optimizer. `layers`: as many
     were measured. `busy`: other work kept this process waiting, so that a quiet machine is faster."""
 
-    tokens: int
-    row: float
+    token: float
     update: float
     layers: int
     busy: bool = False
 
     def step(self, tokens: float) -> float:
         """Of a step of `tokens` tokens in rows of this kind."""
-        return tokens / self.tokens * self.row + self.update
+        return tokens * self.token + self.update
 
 
 def measure_pace(
-    recipe: Recipe, config: PreTrainedConfig, paths: Sequence[Path], fit: Fit, rate: float, clock: Callable[[], float] = time.perf_counter
+    recipe: Recipe,
+    config: PreTrainedConfig,
+    steps: Sequence[Sequence[Path]],
+    fit: Fit,
+    rate: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Pace | None:
-    """`paths`: of a step, to fill a row. `rate`: FLOP/s of this device. `clock`: seconds. None where a few layers do not fit in memory.
+    """`steps`: paths of some, each to fill a row; no two rows are alike in a run, and the same one again would be faster. `rate`: FLOP/s of
+    this device. `clock`: seconds. None where a few layers do not fit in memory.
 
     A decoder's time is that of one layer with embeddings and head, and the same again for every further layer: so a model of one layer and
     one of several are timed in turn, in the run's own way, and a line is drawn through both.
     """
     shape, way = fit.shape, fit.way
-    many = min(shape.layers, MOST, 2 + int(shape.embedding * way.predicted * shape.layers / shape.linear))
     few = shape.layers if shape.layers <= 2 else 1
-    many = max(many, few)
-    small = replace(shape, layers=many)
-    if need(small, way).total > ROOM * fit.memory:
+    smalls = [replace(shape, layers=layers) for layers in range(min(shape.layers, MOST), few, -1)] or [shape]
+    fitting = (small for small in smalls if 2 * need(small, way).total < ROOM * fit.memory)  # both models are there at once
+    if (small := next(fitting, None)) is None:
         return None
+    many = small.layers
     (keep_freed_memory if fit.roomy else give_back_freed_memory)()
-    row = _row(paths, way, int(SECONDS * rate / flops_per_token(small, way) / 2), recipe)
-    timers = [_Timer(recipe, config, count, row, paths, way, clock) for count in dict.fromkeys((few, many))]
+    most = int(SECONDS * rate / flops_per_token(small, way) / 2)
+    rows = [_row(paths, way, most, recipe) for paths in islice(cycle(steps), 1 + PASSES)]
+    timers = [_Timer(recipe, config, count, steps[0], way, clock) for count in dict.fromkeys((few, many))]
     began = time.perf_counter(), time.process_time()
-    for timer in timers * (1 + PASSES):
-        timer.go()
+    for row in rows:
+        for timer in timers:
+            timer.go(row)
     waited = time.process_time() - began[1] < RUNNING * torch.get_num_threads() * (time.perf_counter() - began[0])
     first, last = timers[0].seconds(), timers[-1].seconds()
     further = (shape.layers - few) / max(1, many - few)
-    row_s, update_s = (a + further * max(0.0, b - a) for a, b in zip(first, last, strict=True))
+    token_s, update_s = (a + further * max(0.0, b - a) for a, b in zip(first, last, strict=True))
     if way.recompute:  # of what was timed, all but the last layer were recomputed, which is a quarter of their time
-        row_s -= (way.kept_layers - 1) * max(0.0, last[0] - first[0]) / max(1, many - few) / 4
-    return Pace(len(row.tokens_T), row_s, update_s, many, waited and way.device == "cpu")
+        token_s -= (way.kept_layers - 1) * max(0.0, last[0] - first[0]) / max(1, many - few) / 4
+    return Pace(token_s, update_s, many, waited and way.device == "cpu")
 
 
 def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:
@@ -101,14 +109,12 @@ def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:
 
 
 class _Timer:
-    """A model of `layers` layers, trained as the run would train it, on one row again and again."""
+    """A model of `layers` layers, trained as the run would train it."""
 
-    def __init__(
-        self, recipe: Recipe, config: PreTrainedConfig, layers: int, row: Row, paths: Sequence[Path], way: Way, clock: Callable[[], float]
-    ):
+    def __init__(self, recipe: Recipe, config: PreTrainedConfig, layers: int, paths: Sequence[Path], way: Way, clock: Callable[[], float]):
         self.device = torch.device("cuda", torch.cuda.current_device()) if way.device == "gpu" else torch.device("cpu")
         precision = torch.bfloat16 if way.precision == "bf16" else torch.float32
-        self.autocast, self.row, self.knobs, self.clock = autocast_for(precision, self.device), row, recipe.train, clock
+        self.autocast, self.knobs, self.clock = autocast_for(precision, self.device), recipe.train, clock
         base: PreTrainedModel = AutoModelForCausalLM.from_config(with_layers(config, layers), dtype=torch.float32)
         probe(base, [*paths, *paths][:2])  # as a run does: it learns here what the last layer may leave out
         self.model: Any = adapt(base, recipe, [], precision, self.device)[0].to(self.device)
@@ -118,23 +124,23 @@ class _Timer:
         self.optimizer = make_optimizer(self.model, recipe.train, recipe.learning_rate)
         self.found: list[tuple[float, float]] = []
 
-    def go(self) -> None:
+    def go(self, row: Row) -> None:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         with tree_attention(self.model) if self.tree else contextlib.nullcontext(), self._lean():
             began = self._now()
             with self.autocast():
-                loss = self.objective(self.model, self.row)
+                loss = self.objective(self.model, row)
             loss.total.backward()
             done = self._now()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.knobs.clip or float("inf"))
         self.optimizer.step()
-        self.found.append((done - began, self._now() - done))
+        self.found.append(((done - began) / len(row.tokens_T), self._now() - done))
 
     def seconds(self) -> tuple[float, float]:
-        """Medians: of a pass, of an update. The first time does not count."""
-        row, update = (statistics.median(times) for times in zip(*self.found[1:], strict=True))
-        return row, update
+        """Medians: of a token, of an update. The first time does not count."""
+        token, update = (statistics.median(times) for times in zip(*self.found[1:], strict=True))
+        return token, update
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -13,7 +13,7 @@ from instil.core.recipe import Recipe
 from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
 from instil.plan.need import Device, Precision, flops_per_token, recomputed_layers
 from instil.plan.shape import read_shape
-from instil.stages.fit import Fit, config_of, fit_data
+from instil.stages.fit import SAMPLED, Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
@@ -87,7 +87,7 @@ def _seconds(fit: Fit, machine: Machine, gpus: int, pace: "Pace | None") -> tupl
     """Of the whole run, from and to: as measured, else counted from the rate."""
     load = fit.load
     if pace is not None:
-        found = load.steps * pace.step(load.tokens)
+        found = load.steps * pace.step(load.tokens) / gpus
         return found * (1 - WITHIN), found * (1 + WITHIN)
     flops = load.steps * load.tokens * flops_per_token(fit.shape, fit.way)
     low, high = machine.share
@@ -99,7 +99,9 @@ def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     from instil.stages.pace import measure_pace
 
     recipe = data.recipe
-    return measure_pace(recipe, load_config(recipe.model, trust_remote_code=recipe.trust_remote_code), data.paths_at(0), fit, rate)
+    config = load_config(recipe.model, trust_remote_code=recipe.trust_remote_code)
+    steps = [data.paths_at(step) for step in range(min(SAMPLED, fit.load.steps))]
+    return measure_pace(recipe, config, steps, fit, rate)
 
 
 def _card(gpu: str, gpus: int, recipe: Recipe) -> Machine:
