@@ -53,8 +53,8 @@ CONTENDERS = {
 }
 OTHERS = ("instil", "instil_unshared", "trl", "trl_sorted_4", "trainer_sorted_8")
 MORE = ("instil_compiled", "trl_sorted_4_compiled", "trainer", "trl_packing", "trl_sorted_8", "trl_sorted_16", "trl_sorted_8_bf16_weights")
-"""Slower than their like where they were measured, or compiling in steps that count (once for rows of up to 4,096 tokens and once for longer
-ones); they run when named by `--only`."""
+"""Slower than their like where they were measured, or compiling in steps that count (once for rows of up to 4,096 tokens, once for longer);
+they run when named by `--only`."""
 LOSS, NORM = 2e-3, 3e-2
 """How far loss and gradient norm of a step may lie apart, relative: bf16 rounds products to 8 bits, in another order for everybody."""
 
