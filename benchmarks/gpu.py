@@ -10,6 +10,7 @@ share of this card's measured matrix peak, peak memory, seconds to the first ste
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -56,13 +57,18 @@ TINY = shape(64, 128, 2, 4, 2, 16, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """`shared`: tokens that all examples of a step have in common (0: nothing is shared). `rows`: rows of `length` tokens a step."""
+    """`shared`: tokens that all examples of a step have in common (0: nothing is shared). `rows`: rows of `length` tokens a step.
+    `lean`: adapters in one piece each, where blocks are not compiled. `weights`, `optimizer`, `offload`: as in a recipe."""
 
     shape: str
     method: str = "lora"
     compile: bool = False
     recompute: bool = False
     rounded: bool = True
+    lean: bool = True
+    weights: str = "fp32"
+    optimizer: str = "adamw"
+    offload: str = "none"
     shared: int = 0
     length: int = 4096
     example: int = 512
@@ -75,12 +81,16 @@ BEST = Case(shape="llama_8b", compile=True)
 CASES: dict[str, Case] = {
     "8B LoRA": BEST,
     "8B LoRA, not compiled": replace(BEST, compile=False),
+    "8B LoRA, not compiled, peft's layers": replace(BEST, compile=False, lean=False),
     "8B LoRA, recomputed": replace(BEST, recompute=True),
     "8B LoRA, weights in float32": replace(BEST, rounded=False),
     "8B LoRA, half of each example shared": replace(BEST, shared=256),
     "8B QLoRA": replace(BEST, method="qlora"),
     "8B LoRA, TRL": replace(BEST, peer="trl"),
     "1.5B full": Case(shape="qwen_1.5b", method="full", compile=True),
+    "1.5B full, weights in bf16": Case(shape="qwen_1.5b", method="full", compile=True, weights="bf16"),
+    "1.5B full, states in eight bits": Case(shape="qwen_1.5b", method="full", compile=True, optimizer="adamw_8bit"),
+    "1.5B full, states offloaded": Case(shape="qwen_1.5b", method="full", compile=True, offload="states"),
     "1.5B full, TRL": Case(shape="qwen_1.5b", method="full", peer="trl"),
     "0.6B LoRA": Case(shape="qwen_0.6b", compile=True, rows=8),
     "0.6B LoRA, not compiled": Case(shape="qwen_0.6b", rows=8),
@@ -116,9 +126,10 @@ def run_instil(case: Case, device: torch.device) -> dict[str, Any]:
 
     from instil.batch.trie import lay_out
     from instil.core.recipe import Lora, Train
-    from instil.model.adapters import add_lora, round_frozen
+    from instil.model.adapters import add_lora, round_frozen, round_weights
     from instil.model.attention import tree_attention
     from instil.model.compiled import compile_blocks
+    from instil.model.lora import lean_lora
     from instil.model.quantize import quantize_linear
     from instil.train.distributed import World
     from instil.train.loop import take_step
@@ -133,14 +144,18 @@ def run_instil(case: Case, device: torch.device) -> dict[str, Any]:
         model = add_lora(base, Lora(rank=16))
         if case.rounded:
             round_frozen(model, torch.bfloat16)
+    if case.weights == "bf16":
+        round_weights(base, torch.bfloat16)
     if case.recompute:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     if case.compile:
         compile_blocks(base)
-    optimizer = make_optimizer(model, Train(), 1e-4)
+    knobs = Train.model_validate({name: getattr(case, name) for name in ("weights", "optimizer", "offload")})
+    optimizer = make_optimizer(model, knobs, 1e-4)
     objective, autocast = supervised(True, case.length), autocast_for(torch.bfloat16, device)
     seconds, tokens, compiled = [], [], []
-    with tree_attention(model):
+    lean = lean_lora(model) if case.lean and not case.compile and case.method != "full" else contextlib.nullcontext()
+    with tree_attention(model), lean:
         for step in range(STEPS):
             paths = paths_of(case, base.config.vocab_size, step)
             tokens.append(sum(len(path.tokens) for path in paths))
