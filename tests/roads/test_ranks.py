@@ -51,8 +51,8 @@ def test_four_ranks_then_two_then_one(forks: Forks, house: Path, tmp_path: Path,
 def test_a_rank_that_dies_or_stops(forks: Forks, house: Path, tmp_path: Path, number: int, aim: int) -> None:
     """All end within the timeout, one says which rank, and what was saved is whole."""
     run = tmp_path / "runs/ranks"
-    knobs = {**LONG, **DIVIDED, "train__timeout": 0.05}
-    begun = {"after_file": str(run / "checkpoints/step-4"), "signal": int(number), "then_kill": 7}
+    knobs = {**LONG, **DIVIDED, "train__timeout": 0.1}
+    begun = {"after_file": str(run / "checkpoints/step-4"), "signal": int(number), "then_kill": 12}
     began = time.monotonic()
     done = forks.run(*command(house, **knobs, name="ranks"), cwd=tmp_path, ranks=2, aim=aim, all_errors=True, **begun)
     assert time.monotonic() - began < 60

@@ -150,7 +150,7 @@ class Watch:
     def _standstill(self, now: float) -> dict[str, Any] | None:
         """All live, and nothing moves: named is who does not wait for others. While one is silent, it is too early to say."""
         here = {rank: told for rank, (_, told) in self._heard.items() if not told["left"]}
-        silent = any(now - self._heard[rank][0] > 5 * self._beat for rank in here)
+        silent = any(now - self._heard[rank][0] > min(5 * self._beat, self._lost / 2) for rank in here)
         if not here or silent or min(told["still"] for told in here.values()) <= self._patience:
             return None
         busy = {rank: told for rank, told in here.items() if not told["doing"].startswith("torch.distributed")} or here
