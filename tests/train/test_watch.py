@@ -75,7 +75,7 @@ def test_a_rank_that_is_gone_is_named_by_one_rank_and_ends_all(ranks: Callable[.
     for rank in four:
         rank.watch.continued = "instil train --resume runs/x"
         rank.watch.progress("step 7")
-    until(lambda: len(four[0].watch._heard) == 4)
+    until(lambda: all(told["who"] for _, told in four[0].watch._heard.values()))
     four[2].watch._left.set()  # no beat any more, and no farewell
     assert [four[n].ended() for n in (0, 1, 3)] == [BROKEN] * 3
     assert [len(rank.said) for rank in four] == [1, 0, 0, 0]
@@ -84,9 +84,18 @@ def test_a_rank_that_is_gone_is_named_by_one_rank_and_ends_all(ranks: Callable[.
     assert said.endswith("; finished by then: step 7; continue with instil train --resume runs/x")
 
 
+def test_a_rank_that_is_gone_before_it_was_ever_heard() -> None:
+    """Killed in its first second; the others may have made progress by then."""
+    store = HashStore()
+    first = Rank(0, 2, store, patience=1.0)
+    first.watch.progress("step 1")
+    assert first.ended() == BROKEN
+    assert first.said[0].startswith("rank 1 has not answered for 1 seconds, and the run cannot go on without it")
+
+
 def test_the_first_rank_is_missed_as_well(ranks: Callable[..., list[Rank]]) -> None:
     three = ranks(3, patience=1.0)
-    until(lambda: 0 in three[1].watch._heard and 0 in three[2].watch._heard)
+    until(lambda: bool(three[1].watch._heard[0][1]["who"] and three[2].watch._heard[0][1]["who"]))
     three[0].watch._left.set()
     assert [three[1].ended(), three[2].ended()] == [BROKEN, BROKEN]
     assert not three[2].said and three[1].said[0].startswith("rank 0 (")
@@ -123,7 +132,7 @@ def test_a_rank_that_fails_says_so_itself_and_ends_the_others_with_its_code(rank
 def test_a_victim_waits_for_the_verdict(ranks: Callable[..., list[Rank]]) -> None:
     """Its own error names no cause: `Connection closed by peer` comes on every rank when one is gone."""
     three = ranks(3, patience=1.0)
-    until(lambda: len(three[0].watch._heard) == 3)
+    until(lambda: all(told["who"] for _, told in three[0].watch._heard.values()))
     three[2].watch._left.set()
     began = time.monotonic()
     three[1].watch.fail(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:19"))

@@ -54,7 +54,9 @@ class Watch:
         self._failed: tuple[str, int] | None = None  # why, and the exit code
         self._leaving = False
         self._left = threading.Event()
-        self._heard: dict[int, tuple[float, dict[str, Any]]] = {}
+        unheard = {"who": "", "done": "", "doing": "its start", "failed": None, "left": False, "still": 0.0}
+        watched = range(world.size) if world.leads else range(1)
+        self._heard: dict[int, tuple[float, dict[str, Any]]] = {rank: (time.monotonic(), unheard) for rank in watched}
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
         self._guard = threading.Thread(target=self._watch_store, name="guard", daemon=True)
         self._turned = time.monotonic()
@@ -128,7 +130,7 @@ class Watch:
         now = time.monotonic()
         for rank in range(self._world.size):
             told = self._read(f"rank {rank}")
-            if told is not None and (rank not in self._heard or self._heard[rank][1] != told):
+            if told is not None and self._heard[rank][1] != told:
                 self._heard[rank] = now, told
         verdict = self._failure() or self._loss(now) or self._standstill(now)
         if verdict is not None:
@@ -161,7 +163,7 @@ class Watch:
 
     def _gone(self, rank: int, what: str, told: dict[str, Any] | None = None) -> str:
         """The sentence about a rank."""
-        who = f" {told['who']}" if told else ""
+        who = f" {told['who']}" if told and told["who"] else ""
         done = (told["done"] if told else self._done) or "nothing yet"
         return f"rank {rank}{who} {what}, and the run cannot go on without it; finished by then: {done}"
 
@@ -169,13 +171,11 @@ class Watch:
         """The verdict; the other ranks' own one where the first rank is silent."""
         if (verdict := self._read("verdict")) is not None:
             return verdict
-        if (told := self._read("rank 0")) is not None:
-            now = time.monotonic()
-            if 0 not in self._heard or self._heard[0][1] != told:
-                self._heard[0] = now, told
-            lost = self._loss(now - 2 * self._beat)
-            return None if lost is None else {**lost, "speaker": 1}
-        return None
+        now, told = time.monotonic(), self._read("rank 0")
+        if told is not None and self._heard[0][1] != told:
+            self._heard[0] = now, told
+        lost = self._loss(now - 2 * self._beat)
+        return None if lost is None else {**lost, "speaker": 1}
 
     def _read(self, key: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = json.loads(self._store.get(key)) if self._store.check([key]) else None
