@@ -15,19 +15,16 @@ from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from instil.model.norms import replaced_forwards
+
 
 @contextlib.contextmanager
 def lean_lora(model: nn.Module) -> Iterator[int]:
     """Inside the block, plain LoRA layers (one adapter, no dropout, no DoRA) run as `_Lora` under autocast to bf16; in every other case,
     and afterwards, as peft writes them. Yields how many."""
-    found: list[Any] = [module for module in model.modules() if type(module) is Linear and _is_plain(module)]
-    for layer in found:
-        layer.forward = _lean(layer)
-    try:
+    found = [module for module in model.modules() if type(module) is Linear and _is_plain(module)]
+    with replaced_forwards(found, _lean):
         yield len(found)
-    finally:
-        for layer in found:
-            del layer.forward
 
 
 def _is_plain(layer: Any) -> bool:

@@ -6,7 +6,7 @@ linear layers are replaced, since autocast would have rounded it there anyway: t
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +24,20 @@ def lean_norms(model: nn.Module) -> Iterator[int]:
     """Inside the block, norms in front of linear layers run as `_Norm` where autocast to bf16 is on and the input is float32 on a
     CPU; in every other case, and afterwards, as before. Yields how many."""
     found = [norm for norm in _in_front_of_linear_layers(model) if _is_plain(norm)]
-    for norm in found:
-        norm.forward = _lean(norm)
-    try:
+    with replaced_forwards(found, _lean):
         yield len(found)
+
+
+@contextlib.contextmanager
+def replaced_forwards(modules: Sequence[Any], make: Callable[[Any], Callable[..., Tensor]]) -> Iterator[None]:
+    """Inside the block every module's `forward` is `make(module)`; afterwards its own again."""
+    for module in modules:
+        module.forward = make(module)
+    try:
+        yield
     finally:
-        for norm in found:
-            del norm.forward
+        for module in modules:
+            del module.forward
 
 
 def _lean(norm: nn.Module) -> Callable[[Tensor], Tensor]:

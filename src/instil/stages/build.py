@@ -1,7 +1,8 @@
 """The model of a run: loaded, grown by new tokens, adapted, probed; and saved as what will be served."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +17,12 @@ from instil.model.adapters import add_lora, describe_adapters, round_frozen, rou
 from instil.model.compiled import check_compiler, compile_blocks
 from instil.model.last import keep_last_layers
 from instil.model.load import add_tokens, load_model, untrained_tokens
+from instil.model.lora import lean_lora
+from instil.model.norms import lean_norms
 from instil.model.probe import Probe, probe
 from instil.model.quantize import quantize_linear
 from instil.model.resolve import located
+from instil.model.rotary import lean_rotary
 from instil.model.shard import Root, release, shard_model
 from instil.plan.need import recomputed_layers
 from instil.stages.fit import Fit
@@ -29,13 +33,12 @@ from instil.train.checkpoint import plain_disk_errors
 from instil.train.display import short
 from instil.train.distributed import World, in_turn, mesh_of
 from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, may_keep_freed_memory, should_checkpoint
-from instil.train.parallel import choose_shards
 
 
 @dataclass(frozen=True)
 class Built:
     """A model ready for the loop, and what was found out about it. `base`: `fingerprint_weights` of the base model. `roomy`: memory that is
-    freed may stay with the process. `root`: what computes with weights that are divided over `shards` ranks. `recompute`: activations are
+    freed may stay with the process. `root`: what computes with weights that are divided among ranks. `recompute`: activations are
     computed again. `fit`: what the plan says, if it knows the model."""
 
     model: torch.nn.Module
@@ -48,7 +51,6 @@ class Built:
     roomy: bool
     sentence: str
     root: Root | None = None
-    shards: int = 0
     recompute: bool = False
     fit: Fit | None = None
 
@@ -60,17 +62,16 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
     precision = choose_precision(recipe.train.computed_in, device)
     autocast = autocast_for(precision, device)
     torch.manual_seed(recipe.seed)
-    shards = choose_shards(recipe, world, device)
-    mesh = mesh_of(replace(world, shards=shards), device) if shards else None
+    mesh = mesh_of(world, device) if world.shards else None
     # Ranks that keep a share only load one after another: a machine has seldom room for as many whole models as it has GPUs.
-    with in_turn(world) if shards else contextlib.nullcontext():
+    with in_turn(world) if world.shards else contextlib.nullcontext():
         base = load_model(recipe.model, trust_remote_code=recipe.trust_remote_code)
         weights = fingerprint_weights(base)
         taught = prepare_tokens(base, data, recipe.seed, tell)
         found = _probe(recipe, base, data)
         model, method = adapt(base, recipe, taught, precision, device)
         trainable, parameters = trainable_parameters(model)
-        share = trainable // (shards or 1)
+        share = trainable // (world.shards or 1)
         recompute = _recomputes(recipe, data, base, precision, device, share, fit)
         ready_blocks(base, recompute, recipe, tell, fit.way.kept_layers if fit else 1)
         root = shard_model(model, mesh, precision if precision == torch.bfloat16 else None) if mesh is not None else None
@@ -80,9 +81,9 @@ def build_model(recipe: Recipe, data: Data, tell: Teller, world: World = World()
         found = _probe_as_trained(recipe, model, data, root, autocast)
     trained = f", {short(trainable)} trained" if trainable < parameters else ""
     modes = f"{method}, {str(precision).removeprefix('torch.')} on {device.type}{_again(recompute, fit)}"
-    sentence = f"{recipe.model} · {short(parameters)} parameters{trained} · {modes}{_ranks(world, shards)}"
+    sentence = f"{recipe.model} · {short(parameters)} parameters{trained} · {modes}{_ranks(world)}"
     roomy = fit.roomy if fit else may_keep_freed_memory(base.config, data.max_tokens, precision, device, share)
-    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, shards, recompute, fit)
+    return Built(model, weights, found, precision, autocast, trainable, parameters, roomy, sentence, root, recompute, fit)
 
 
 def _recomputes(
@@ -127,10 +128,21 @@ def _again(recompute: bool, fit: Fit | None) -> str:
     )
 
 
-def _ranks(world: World, shards: int) -> str:
+def _ranks(world: World) -> str:
     if world.size == 1:
         return ""
-    return f" · {world.size} ranks" + (f", weights divided over {shards} (FSDP2)" if shards else "")
+    return f" · {world.size} ranks" + (f", weights divided over {world.shards} (FSDP2)" if world.shards else "")
+
+
+@contextlib.contextmanager
+def lean(model: torch.nn.Module, left_alone: bool) -> Iterator[None]:
+    """Norms, rotary positions and adapters in one piece each, unless `left_alone`: a compiled model is given its own by the compiler, and
+    divided weights are not there to look at."""
+    if left_alone:
+        yield
+        return
+    with lean_norms(model), lean_rotary(model), lean_lora(model):
+        yield
 
 
 def adapt(

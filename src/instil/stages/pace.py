@@ -4,7 +4,7 @@ import contextlib
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
@@ -19,12 +19,9 @@ from instil.batch.trie import Row, lay_out
 from instil.core.recipe import Recipe
 from instil.core.values import Path
 from instil.model.attention import tree_attention
-from instil.model.lora import lean_lora
-from instil.model.norms import lean_norms
 from instil.model.probe import probe
-from instil.model.rotary import lean_rotary
 from instil.plan.need import Way, flops_per_token, need
-from instil.stages.build import adapt, ready_blocks
+from instil.stages.build import adapt, lean, ready_blocks
 from instil.stages.fit import ROOM, Fit
 from instil.stages.say import Teller
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
@@ -127,7 +124,7 @@ class _Timer:
     def go(self, row: Row) -> None:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with tree_attention(self.model) if self.tree else contextlib.nullcontext(), self._lean():
+        with tree_attention(self.model) if self.tree else contextlib.nullcontext(), lean(self.model, self.knobs.compile == "on"):
             began = self._now()
             with self.autocast():
                 loss = self.objective(self.model, row)
@@ -146,14 +143,6 @@ class _Timer:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return self.clock()
-
-    @contextlib.contextmanager
-    def _lean(self) -> Iterator[None]:
-        if self.knobs.compile == "on":
-            yield
-            return
-        with lean_norms(self.model), lean_rotary(self.model), lean_lora(self.model):
-            yield
 
 
 def with_layers(config: PreTrainedConfig, count: int) -> PreTrainedConfig:

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,16 +19,13 @@ from instil.core.errors import UserError
 from instil.core.files import disk_errors, hash_text, read_json, read_jsonl
 from instil.core.ledger import Counts
 from instil.core.loading import dump_recipe
-from instil.core.recipe import Evaluate, Recipe, Train
+from instil.core.recipe import Evaluate, Recipe
 from instil.core.run import RunFolder, check_new, create_run, open_run, run_name, write_manifest
 from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
-from instil.model.lora import lean_lora
-from instil.model.norms import lean_norms
-from instil.model.rotary import lean_rotary
 from instil.model.shard import gather_trained, within
-from instil.plan.need import Precision
-from instil.stages.build import Built, build_model, save_model
+from instil.plan.need import Device, Precision
+from instil.stages.build import Built, build_model, lean, save_model
 from instil.stages.fit import Fit, check_fit, fit_run, settled
 from instil.stages.gather import check_files
 from instil.stages.judge import evaluate_run, leave_unjudged
@@ -39,7 +35,7 @@ from instil.stages.say import Teller
 from instil.template.saved import fingerprint
 from instil.train.ahead import Ahead
 from instil.train.checkpoint import State, last_checkpoint, load_optimizer, load_weights, prune, read_state
-from instil.train.distributed import World
+from instil.train.distributed import World, local_size
 from instil.train.heap import give_back_freed_memory, keep_freed_memory
 from instil.train.loop import Every, mean_loss, train
 from instil.train.memory import choose_precision, device_of_run, memory_of_run
@@ -114,11 +110,11 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
         if recipe.train.keep == "best" and not data.held:
             raise UserError("train.keep is best, but no row is held out to tell which: raise holdout.examples, or set train.keep: last")
         steps = data.num_steps()
+        world = replace(world, shards=world.first(lambda: choose_shards(recipe, world, device_of_run())))
         fit = _plan(data, resumed is not None, world, tell)
         data = settled(data, fit)
         recipe = data.recipe
         built = build_model(recipe, data, tell, world, fit)
-        world = replace(world, shards=built.shards)
         (keep_freed_memory if built.roomy else give_back_freed_memory)()
         folder, counts = _open_folder(recipe, data, built, resumed, world)
         if resumed is None and world.leads:
@@ -131,13 +127,12 @@ def _run(recipe: Recipe, resumed: RunFolder | None, console: Console | None) -> 
 
 def _plan(data: Data, resumed: bool, world: World, tell: Teller) -> Fit | None:
     """Rows and recomputation that fit, the same on every rank. A run that has begun is never refused: it fitted then."""
-    device, ranks = device_of_run(), int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    knobs = data.recipe.train
-    memory = memory_of_run(device, knobs.memory, 1 if device.type == "cuda" else ranks)
+    device, knobs = device_of_run(), data.recipe.train
+    memory = memory_of_run(device, knobs.memory, 1 if device.type == "cuda" else local_size(world))
     least = min(world.sum({f"memory of rank {world.rank}": memory or math.inf}).values())
     precision: Precision = "bf16" if choose_precision(knobs.computed_in, device) == torch.bfloat16 else "fp32"
-    shards = choose_shards(data.recipe, world, device) or 1
-    fit = fit_run(data, least if math.isfinite(least) else None, "gpu" if device.type == "cuda" else "cpu", precision, shards)
+    kind: Device = "gpu" if device.type == "cuda" else "cpu"
+    fit = fit_run(data, least if math.isfinite(least) else None, kind, precision, world.shards or 1)
     if fit is None:
         return None
     if not resumed:
@@ -260,7 +255,7 @@ def _train(
     began = time.monotonic()
     attending = tree_attention(model) if tree else contextlib.nullcontext()
     ahead = Ahead(lambda step: _rows(data.paths_at(step), data, tree, world), steps)
-    with stop_on_signals() as stop, records, _lean(built, knobs), attending, ahead as rows_at:
+    with stop_on_signals() as stop, records, lean(model, knobs.compile == "on" or built.root is not None), attending, ahead as rows_at:
         end = train(
             model,
             state=state or State(),
@@ -300,17 +295,6 @@ def _watched(watch: Watch | None, work: Callable[[T], None], done: Callable[[T],
         watch.progress(done(value))
 
     return told
-
-
-@contextlib.contextmanager
-def _lean(built: Built, knobs: Train) -> Iterator[None]:
-    """Norms, rotary positions and adapters in one piece each; a compiled model is given its own by the compiler, and divided weights are
-    not there to look at."""
-    if knobs.compile == "on" or built.root is not None:
-        yield
-        return
-    with lean_norms(built.model), lean_rotary(built.model), lean_lora(built.model):
-        yield
 
 
 def _rows(paths: Any, data: Data, tree: bool, world: World) -> list[Row]:

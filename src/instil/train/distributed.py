@@ -131,10 +131,15 @@ def is_rank() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def local_size(world: World) -> int:
+    """How many of the ranks are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+
+
 @contextlib.contextmanager
 def in_turn(world: World) -> Iterator[None]:
     """The ranks of one machine go through the block one after another."""
-    number, count = int(os.environ.get("LOCAL_RANK", world.rank)), max(world.gather(int(os.environ.get("LOCAL_WORLD_SIZE", world.size))))
+    number, count = int(os.environ.get("LOCAL_RANK", world.rank)), max(world.gather(local_size(world)))
     for _ in range(number):
         world.wait()
     yield
