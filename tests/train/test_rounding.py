@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from instil.train.rounding import round_randomly, source_of
+from instil.train.rounding import dither, round_randomly, source_of
 
 CPU = torch.device("cpu")
 MANY = 2**16
@@ -43,3 +43,41 @@ def test_bits_are_a_function_of_the_numbers() -> None:
     for other in ((1, 3, 7), (0, 4, 7), (0, 3, 8), (0, 37)):
         same = (round_randomly(exact, source_of(CPU, *other)) == first).float().mean()
         assert 0.5 < same < 0.8, "a third differs where each goes up with a probability of its own"
+
+
+def stored_in_bf16() -> torch.nn.Linear:
+    layer = torch.nn.Linear(200, 300)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.bfloat16())
+        layer.weight[0, :4] = torch.tensor([0.0, -0.0, 1.0, -(2.0**-20)])
+    return layer
+
+
+def test_dithered_weights_are_rounded_to_what_was_stored() -> None:
+    layer = stored_in_bf16()
+    stored, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    assert dither(layer, 3) == stored.numel() - 2
+    assert torch.equal(layer.weight.bfloat16().float(), stored)
+    assert torch.equal(layer.bias, bias), "it was not stored in bf16"
+    assert torch.equal(layer.weight[0, :2], torch.zeros(2)) and (layer.weight != stored).float().mean() > 0.99
+    assert dither(layer, 3) == 0, "once is enough"
+    again, other = stored_in_bf16(), stored_in_bf16()
+    for linear, seed in ((again, 3), (other, 4)):
+        with torch.no_grad():
+            linear.weight.copy_(stored)
+        dither(linear, seed)
+    assert torch.equal(again.weight, layer.weight) and not torch.equal(other.weight, layer.weight)
+
+
+@pytest.mark.parametrize("step", [1e-3, 1e-2, 0.1])
+def test_the_mean_of_dithered_weights_moves_as_the_update_says(step: float) -> None:
+    """A step is given as a share of the spacing of bf16: below a half, weights on its numbers do not move at all."""
+    layer = torch.nn.Linear(1000, 1000, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.5)
+        moved = layer.weight + step * 2**-7
+        assert (moved.bfloat16() == 1.5).all()
+        dither(layer, 0)
+        layer.weight.add_(step * 2**-7)
+        mean = (layer.weight.bfloat16().double() - 1.5).mean().item() / 2**-7
+    assert mean == pytest.approx(step, abs=5 * math.sqrt(step) / 1000)

@@ -139,7 +139,8 @@ class Train(Knobs):
     memory: PositiveFloat | None = None
     """GiB that each process may take, on its GPU if it has one. Default: what is free when it starts. A run that cannot fit is refused."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bf16: autocast over fp32 weights. auto: bf16 where the processor or GPU has it."""
+    """bf16: autocast over fp32 weights; what a base that was stored in bf16 lacks of them is drawn (method: full), since small
+    updates would be rounded away otherwise. auto: bf16 where the processor or GPU has it."""
     checkpointing: Literal["auto", "on", "off"] = "auto"
     """Recompute activations in the backward pass. auto: only where smaller rows alone do not fit the memory there is,
     and in no more layers than that takes. on: in all but the last layer, which is free."""

@@ -33,6 +33,7 @@ from instil.train.checkpoint import plain_disk_errors
 from instil.train.display import short
 from instil.train.distributed import World, in_turn, mesh_of
 from instil.train.memory import Autocast, autocast_for, choose_precision, device_of_run, may_keep_freed_memory, should_checkpoint
+from instil.train.rounding import dither
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,8 @@ def adapt(
         round_weights(base, torch.bfloat16)
         return base, "full, weights in bf16"
     if recipe.method == "full":
+        if precision == torch.bfloat16:
+            dither(base, recipe.seed)
         return base, "full"
     if recipe.method == "qlora":
         quantize_linear(base, precision, device)
