@@ -130,7 +130,7 @@ def test_divided_like(mesh: DeviceMesh) -> None:
 def test_refused(mesh: DeviceMesh) -> None:
     model = build("llama", torch.float32)
     model.lm_head.weight.quant_state = None
-    with pytest.raises(UserError, match=r"^weights in four bits cannot be divided among GPUs"):
+    with pytest.raises(UserError, match=r"^weights in four bits cannot be divided among ranks"):
         shard_model(model, mesh)
     model = build("llama", torch.float32)
     model.model.layers = torch.nn.ModuleList()
