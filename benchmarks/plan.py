@@ -204,6 +204,8 @@ def alone(kind: str, case: dict[str, Any], threads: int, lock: str) -> dict[str,
 
 
 def run_table(runs: dict[str, Any]) -> str:
+    if not runs:
+        return ""
     lines = ["| run | threads | predicted, s | middle | of it besides steps | took, s | ratio |", "| --- |" + " ---: |" * 6]
     for name, one in runs.items():
         low, high = one["predicted_s"]

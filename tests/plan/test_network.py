@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from instil.plan.need import Way, flops_per_token
 from instil.plan.cards import CARDS
+from instil.plan.need import Way, flops_per_token
 from instil.plan.network import Network, exchange, network_of
 from instil.plan.shape import Shape
 

@@ -27,7 +27,14 @@ from tests.fakes import alpaca_rows, write_rows
 def test_as_many_as_the_run_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any]) -> None:
     """Held-out losses by their number, checkpoints by their bytes; rates that fall make every loss the lowest."""
     rows = write_rows(tmp_path / "rows.jsonl", alpaca_rows())
-    given = {"model": "pocket", "template": "chatml", "data": [str(rows)], "train.batch": 4, "train.threads": 1, "holdout.examples": "5 rows"}
+    given = {
+        "model": "pocket",
+        "template": "chatml",
+        "data": [str(rows)],
+        "train.batch": 4,
+        "train.threads": 1,
+        "holdout.examples": "5 rows",
+    }
     recipe = load_recipe(None, {**given, "runs": str(tmp_path), "name": "run", "evaluate": "none", "train.precision": "fp32", **knobs})
     data, shape = prepare(recipe), read_shape(config_of(recipe))
     trained = shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank)

@@ -16,7 +16,7 @@ from instil.plan.network import Network, exchange, network_of
 from instil.plan.shape import read_shape
 from instil.plan.shards import choose_shards
 from instil.stages.beside import DISK, FORWARD, START, Beside, beside
-from instil.stages.fit import SAMPLED, Fit, config_of, fit_data
+from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
@@ -109,23 +109,23 @@ def run_time(fit: Fit, other: Beside, machine: Machine, gpus: int, pace: "Pace |
     rank = replace(fit.way, tokens=round(load.tokens * load.uneven / gpus / load.passes))  # the one with most to do, of its rows the mean
     rates = (token / pace.token,) * 2 if pace else tuple(machine.rate * share for share in machine.share[::-1])
     found = []
-    for rate, off in zip(rates, (1 - WITHIN, 1 + WITHIN) if pace else (1, 1), strict=True):
+    for rate, off, disk in zip(rates, (1 - WITHIN, 1 + WITHIN) if pace else (1, 1), DISK, strict=True):
         step = exchange(fit.shape, rank, gpus, fit.shards, rate, machine.network, load.passes)
         steps = load.steps * (step.seconds + (pace.update / fit.shards if pace else 0))
-        held = pace.held if pace else token / rate * FORWARD[fit.way.method]
-        byte = (pace and pace.byte) or 1 / DISK
-        rest = START + other.read / DISK + other.held * held / gpus + other.written * byte
+        byte = (pace and pace.byte) or 1 / disk
+        held = other.held * token / rate * FORWARD[fit.way.method] / gpus
+        rest = START + other.read / disk + held + other.written * byte
         found.append((off * (steps + rest) / 3600, off * rest / 3600, 1 - step.efficiency))
     return Time(*zip(*found, strict=True))
 
 
 def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     from instil.model.load import load_config
-    from instil.stages.pace import measure_pace
+    from instil.stages.pace import PASSES, measure_pace
 
     recipe = data.recipe
     config = load_config(recipe.model, trust_remote_code=recipe.trust_remote_code)
-    steps = [data.paths_at(step) for step in range(min(SAMPLED, fit.load.steps))]
+    steps = [data.paths_at(step) for step in range(min(1 + PASSES[1], fit.load.steps))]
     return measure_pace(recipe, config, steps, fit, rate)
 
 
@@ -187,14 +187,14 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine:
         tell.say(f"{gib[name]:9.2f} GiB  {text}")
     if fit.need.host:
         tell.say(f"{gib['host']:9.2f} GiB  optimizer states, in the machine's memory and not part of the sum")
+    if fit.shards > 1:
+        tell.say(f"of weights, gradients and states each GPU holds one of {fit.shards} parts (train.parallel: fsdp)")
     again = recomputed_layers(fit.shape, fit.way)
     mode = f"activations are recomputed in {again} of {fit.shape.layers} layers" if again else "nothing is recomputed"
     verdict = "fits" if fit.fits else "too large" if fit.hopeless else "tight"
     tell.line(verdict, f"{mode}; rows are filled to {fit.rows:,} tokens, and the largest that fits has {facts['largest_row']:,}")
     if not fit.fits:
         tell.say(f"what would help: {fit.advice}")
-    if facts["shards"] > 1:
-        tell.say(f"weights, gradients and states are divided over {facts['shards']} GPUs (train.parallel: fsdp)")
     low, high = facts["hours"]
     how = f"measured on {facts['measured_layers']} layers with random weights" if facts["measured_layers"] else "counted from its rate"
     how += ", beside other work: less on a quiet machine" if facts["busy"] else ""
