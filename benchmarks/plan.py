@@ -6,6 +6,11 @@ step of one that keeps it, as a run does that has enough, the first step left ou
 from a few layers with random weights, timed for seconds in a third process (`stages/pace.py`), and, as it was before, from this processor's
 matrix rate. Sizes are counted, not fitted; one part, the head's own gradient, was added after a first look at the table.
 
+`--runs` instead plans whole runs on the command line, then really trains them, each in a process of its own, and compares the range of
+`instil plan` with the seconds by the wall, from the command to its end, without the evaluation: the built-in model on the built-in data,
+and a random Llama of 25M parameters on Alpaca rows (`--shared`, as in `sft_cpu.py`; left out where there are none). It takes a quarter of
+an hour, and wants a quiet machine.
+
 With `--threads 1` seconds are the process's own, not the wall's: for a machine that others use as well. `--only NAME` runs one
 configuration and leaves the figures of the others as they are: a machine need not be quiet for half an hour.
 """
@@ -17,6 +22,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path as Folder
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 
 RESULTS, PAGE = Folder(__file__).parent / "results" / "plan.json", Folder(__file__).parents[1] / "docs" / "plan.md"
 BEGIN, END = "<!-- figures: benchmarks/plan.py -->\n", "<!-- end of figures -->\n"
+BEGIN_RUNS, END_RUNS = "<!-- figures: benchmarks/plan.py --runs -->\n", "<!-- end of runs -->\n"
 SHAPES = {  # hidden, feed-forward, layers, heads, key-value heads, width of a head, vocabulary
     "6M": (256, 688, 4, 4, 4, 64, 8192),
     "25M": (384, 1024, 8, 6, 6, 64, 16384),
@@ -48,6 +55,14 @@ CASES: dict[str, dict[str, Any]] = {
     "135M LoRA": {"shape": "135M", "tokens": 2048, "method": "lora"},
     "135M full, recomputed": {"shape": "135M", "tokens": 4096, "recompute": True},
     "360M LoRA, recomputed": {"shape": "360M", "tokens": 1024, "method": "lora", "recompute": True},
+}
+RUNS: dict[str, dict[str, Any]] = {
+    "built-in 3M, full, 300 steps": {"method": "full", "train.steps": 300, "train.batch": 16, "train.learning_rate": 3e-4},
+    "built-in 3M, full, 900 steps": {"method": "full", "train.steps": 900, "train.batch": 16, "train.learning_rate": 3e-4},
+    "built-in 3M, LoRA, 150 steps": {"method": "lora", "train.steps": 150, "train.batch": 32, "train.learning_rate": 4e-3},
+    "built-in 3M, LoRA, 450 steps": {"method": "lora", "train.steps": 450, "train.batch": 32, "train.learning_rate": 4e-3},
+    "25M, full, Alpaca, 30 steps": {"method": "full", "train.steps": 30, "train.learning_rate": 1e-4, "alpaca": True},
+    "25M, LoRA, Alpaca, 30 steps": {"method": "lora", "train.steps": 30, "train.learning_rate": 1e-3, "alpaca": True},
 }
 EXAMPLE = 256
 """Tokens of an example, half of them trained."""
@@ -188,9 +203,96 @@ def alone(kind: str, case: dict[str, Any], threads: int, lock: str) -> dict[str,
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def run_table(runs: dict[str, Any]) -> str:
+    if not runs:
+        return ""
+    lines = ["| run | threads | predicted, s | middle | of it besides steps | took, s | ratio |", "| --- |" + " ---: |" * 6]
+    for name, one in runs.items():
+        low, high = one["predicted_s"]
+        lines.append(
+            f"| {name} | {one['threads']} | {low:.0f} to {high:.0f} | {one['middle_s']:.0f} | {one['beside_s']:.0f} | {one['wall_s']:.0f} "
+            f"| {one['middle_s'] / one['wall_s']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def sources_of(work: Folder, shared: Folder) -> dict[bool, dict[str, str]]:
+    """Model, template and data: the built-in ones, and where there are Alpaca rows (True), those with a random model."""
+    import sft_data
+
+    from instil.pocket.dataset import write_dataset
+
+    found = {False: {"model": "pocket", "template": "chatml", "data": str(write_dataset(work)["train"])}}
+    if shared.is_dir():
+        sft_data.write_base(work / "base", shared)
+        (file,), told = sft_data.write_rows("alpaca_all", work, shared)
+        found[True] = {"model": str(work / "base"), "data": file, **told}
+    return found
+
+
+def whole_run(name: str, knobs: dict[str, Any], source: dict[str, str], work: Folder, threads: int) -> dict[str, Any]:
+    """What is planned, and what it takes."""
+    given = {"holdout.examples": "100 rows", "train.threads": threads, "evaluate": "none", "runs": work / "runs"}
+    given |= {"name": "-".join(name.replace(",", "").split()), **source, **{key: value for key, value in knobs.items() if key != "alpaca"}}
+    flags = [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "INSTIL_CACHE": str(work / "cache")}
+
+    def instil(*arguments: str) -> str:
+        command = [sys.executable, "-m", "instil", *arguments]
+        return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
+    planned = json.loads(instil("plan", *flags, "--json").splitlines()[-1])
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    instil("train", *flags)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    low, high = (3600 * hours for hours in planned["hours"])
+    return {
+        "predicted_s": [round(low, 1), round(high, 1)],
+        "middle_s": round((low + high) / 2, 1),
+        "beside_s": round(1800 * sum(planned["beside_hours"]), 1),
+        "wall_s": round(wall, 1),
+        "ratio": round((low + high) / 2 / wall, 3),
+        "processor_s": round(processor, 1),
+        "busy": planned["busy"],
+        "threads": threads,
+    }
+
+
+def runs(only: list[str], threads: int, lock: str, shared: Folder) -> None:
+    from instil.core.run import hardware, versions
+
+    stored = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found = stored.get("runs", {}).get("cases", {})
+    with tempfile.TemporaryDirectory() as folder, open(lock, "a", encoding="utf-8") as file:
+        sources = sources_of(Folder(folder), shared)
+        for name, knobs in RUNS.items():
+            if (only and name not in only) or (source := sources.get("alpaca" in knobs)) is None:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            found[name] = whole_run(name, knobs, source, Folder(folder), threads)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            print(name, found[name], flush=True)
+    found = {name: found[name] for name in RUNS if name in found}
+    store({**stored, "runs": {"hardware": hardware(), "versions": versions(), "cases": found}})
+
+
+def store(figures: dict[str, Any]) -> None:
+    """Results, and the page that shows them."""
+    RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    tables = (BEGIN, END, table(figures["cases"])), (BEGIN_RUNS, END_RUNS, run_table(figures.get("runs", {}).get("cases", {})))
+    for begin, end, shown in tables:
+        before, rest = page.split(begin)
+        page = before + begin + "\n" + shown + "\n" + end + rest.split(end)[1]
+    PAGE.write_text(page, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(CASES), action="append", help="run this configuration; may be given again")
+    parser.add_argument("--only", choices=[*CASES, *RUNS], action="append", help="measure this one; may be given again")
+    parser.add_argument("--runs", action="store_true", help="whole runs, instead of peaks and steps")
+    parser.add_argument("--shared", type=Folder, default=Folder(__file__).parents[2] / "shared" / "data", help="where the Alpaca rows lie")
     parser.add_argument("--time", action="store_true", help="with --only: leave the measured peak as it is")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lock", default=os.devnull, metavar="FILE", help="measure only while this file's lock is free")
@@ -201,9 +303,13 @@ def main() -> None:
         case = json.loads(knobs.case)
         print(json.dumps(predict(case) if knobs.kind == "predict" else measure(case, knobs.kind == "kept")))
         return
+    if knobs.runs:
+        runs(knobs.only or [], knobs.threads, knobs.lock, knobs.shared)
+        return
     from instil.core.run import hardware, versions
 
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"] if knobs.only else {}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found = stored["cases"] if knobs.only else {}
     for name in knobs.only or CASES:
         case = CASES[name]
         kinds = ("predict", "kept") if knobs.time else ("given back", "predict", "kept")
@@ -221,9 +327,7 @@ def main() -> None:
         }
         print(name, found[name], flush=True)
     found = {name: found[name] for name in CASES if name in found}
-    RESULTS.write_text(json.dumps({"hardware": hardware(), "versions": versions(), "cases": found}, indent=1) + "\n", encoding="utf-8")
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n" + table(found) + "\n" + END + rest.split(END)[1], encoding="utf-8")
+    store({**stored, "hardware": hardware(), "versions": versions(), "cases": found})
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from instil.batch.trie import lay_out
 from instil.core.errors import UserError
-from instil.core.recipe import Lora
+from instil.core.recipe import Lora, Train
 from instil.model.adapters import add_lora, round_frozen, save_adapter
 from instil.model.attention import tree_attention
 from instil.model.head import splits
 from instil.model.shard import divided_like, gather_trained, own_part, release, shard_model, within
 from instil.train.objectives import supervised
+from instil.train.optimizer import make_optimizer
 from tests.model.tiny import Float64, build, step
 
 
@@ -127,10 +128,17 @@ def test_divided_like(mesh: DeviceMesh) -> None:
     assert isinstance(part, DTensor) and torch.equal(part.full_tensor(), whole)
 
 
+def test_states_in_eight_bits_are_refused_where_nobody_asked_before(mesh: DeviceMesh) -> None:
+    model = build("llama", torch.float32)
+    shard_model(model, mesh)
+    with pytest.raises(UserError, match=r"^weights that are divided among ranks are updated by plain AdamW"):
+        make_optimizer(model, Train(weights="bf16"), 1e-3)
+
+
 def test_refused(mesh: DeviceMesh) -> None:
     model = build("llama", torch.float32)
     model.lm_head.weight.quant_state = None
-    with pytest.raises(UserError, match=r"^weights in four bits cannot be divided among GPUs"):
+    with pytest.raises(UserError, match=r"^weights in four bits cannot be divided among ranks"):
         shard_model(model, mesh)
     model = build("llama", torch.float32)
     model.model.layers = torch.nn.ModuleList()

@@ -1,9 +1,12 @@
 """What ranks send: against sums by hand, and in the limits where the answer is known."""
 
+from dataclasses import replace
+
 import pytest
 
+from instil.plan.cards import CARDS
 from instil.plan.need import Way, flops_per_token
-from instil.plan.network import Network, exchange
+from instil.plan.network import Network, exchange, network_of
 from instil.plan.shape import Shape
 
 SHAPE = Shape(hidden=64, wide=256, layers=4, heads=4, groups=2, width=16, vocabulary=1000, tied=False)
@@ -51,3 +54,38 @@ def test_the_longer_of_computing_and_gathering_counts() -> None:
 def test_a_longer_ring_has_more_hops() -> None:
     hops = Network(node=8, inside=1e30, between=1e30, share=1, hop=1.0)
     assert exchange(SHAPE, WAY, 64, 64, 1e9, hops).gathering == pytest.approx(3 * (SHAPE.layers + 1) * 63)
+
+
+def test_whole_copies_add_up_once_a_step_inside_a_machine() -> None:
+    """Without division nothing is gathered; every GPU lacks the others' gradients, sends and receives each once."""
+    found = exchange(SHAPE, WAY, 4, 1, 1e9, PLAIN, passes=3)
+    assert found.gathering == 0 and found.sent == pytest.approx(2 * 4 * SHAPE.parameters * 3 / 4)
+    assert found.adding == pytest.approx(found.sent / (1e6 * 0.5))
+    assert found.computing == pytest.approx(3 * exchange(SHAPE, WAY, 1, 1, 1e9, PLAIN).computing)
+
+
+def test_whole_copies_between_machines_use_all_adapters() -> None:
+    assert exchange(SHAPE, WAY, 16, 1, 1e9, PLAIN).adding == pytest.approx(2 * 4 * SHAPE.parameters * 15 / 16 / (8 * 1e5 * 0.5))
+
+
+def test_copies_within_a_machine() -> None:
+    found = exchange(SHAPE, WAY, 8, 2, 1e9, PLAIN)
+    assert found.adding == pytest.approx(2 * 4 * SHAPE.parameters / 2 * 3 / 4 / (1e6 * 0.5))
+
+
+def test_every_pass_gathers_divided_weights() -> None:
+    one, three = (exchange(SHAPE, WAY, 16, 8, 1e9, PLAIN, passes=passes) for passes in (1, 3))
+    assert three.gathering == pytest.approx(3 * one.gathering) and three.adding == pytest.approx(3 * one.adding)
+    assert three.sent == pytest.approx(3 * one.sent) and three.efficiency == pytest.approx(one.efficiency)
+
+
+def test_gradients_in_bf16_are_half_as_much() -> None:
+    small = Way(weights="bf16", tokens=1000, example=100, device="gpu")
+    assert 2 * exchange(SHAPE, small, 4, 1, 1e9, PLAIN).adding == pytest.approx(exchange(SHAPE, WAY, 4, 1, 1e9, PLAIN).adding)
+
+
+def test_cards_without_nvlink_are_slower_together() -> None:
+    assert network_of(CARDS["H100"]) == Network()
+    fast, slow = (exchange(SHAPE, WAY, 4, 1, 1e9, replace(network_of(CARDS[name]), hop=0)) for name in ("H100", "4090"))
+    assert slow.adding == pytest.approx(450 / 31.5 * fast.adding)
+    assert network_of(CARDS["4090"]).between < network_of(CARDS["4090"]).inside

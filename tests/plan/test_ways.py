@@ -10,7 +10,7 @@ import pytest
 from instil.core.loading import check_recipe
 from instil.plan.need import Way, need
 from instil.plan.shape import Shape
-from instil.plan.ways import LADDER, in_knobs, ways_that_fit, what_changes
+from instil.plan.ways import LADDER, ways_that_fit, what_changes
 
 SHAPE = Shape(hidden=2048, wide=8192, layers=16, heads=32, groups=8, width=64, vocabulary=128256, tied=True)
 WAY = Way(device="gpu", tokens=2048)
@@ -19,17 +19,17 @@ GIB = 2**30
 
 def test_only_what_fits_and_recomputed_only_where_needed() -> None:
     for memory in (1, 4, 6, 8, 12, 24, 100):
-        found = {in_knobs(way): way for way in ways_that_fit(SHAPE, WAY, memory * GIB)}
+        found = {what_changes(WAY, way): way for way in ways_that_fit(SHAPE, WAY, memory * GIB)}
         for rung in LADDER:
             kept, again = (replace(WAY, **rung, recompute=recompute) for recompute in (False, True))
             fits = [need(SHAPE, way).total <= memory * GIB for way in (kept, again)]
-            assert found.get(in_knobs(kept)) == (kept if fits[0] else again if fits[1] else None)
+            assert found.get(what_changes(WAY, kept)) == (kept if fits[0] else again if fits[1] else None)
 
 
 def test_each_rung_is_a_recipe() -> None:
     for way in ways_that_fit(SHAPE, WAY, 1000 * GIB):
         values: dict[str, Any] = {"model": "m", "data": ["a.jsonl"], "train": {}}
-        for knob in in_knobs(way).split(", "):
+        for knob in filter(None, what_changes(WAY, way).split(" with ")):
             name, value = knob.split(": ")
             (values["train"] if name.startswith("train.") else values)[name.removeprefix("train.")] = value
         recipe = check_recipe(values)

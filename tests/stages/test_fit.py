@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from instil.batch.share import lay_out_shared
 from instil.batch.trie import lay_out
 from instil.core.errors import UserError
 from instil.plan.need import Way, need, recomputed_layers
@@ -100,6 +101,17 @@ def test_load_is_that_of_the_first_steps(given: Callable[..., Data]) -> None:
     assert load.row == max(len(row.tokens_T) for laid in rows for row in laid)
     alone = measure_load(given(train__batch=10, train__epochs=1, train__packing="alone"))
     assert alone.tokens == alone.alone == load.alone and alone.row == max(len(path.tokens) for paths in steps for path in paths)
+
+
+def test_load_of_several_ranks(given: Callable[..., Data]) -> None:
+    """As they will be dealt: shorter rows, and the rank with most to do."""
+    data = given(train__batch=10, train__epochs=1)
+    one, three = measure_load(data), measure_load(data, 3)
+    assert (one.uneven, one.passes) == (1.0, 1.0)
+    shared = [lay_out_shared(data.paths_at(step), 8192, 3) for step in range(4)]
+    assert three.row == max(len(row.tokens_T) for laid in shared for row in laid) < one.row
+    assert three.passes == 1 and three.tokens >= one.tokens
+    assert three.uneven == pytest.approx(3 * sum(max(len(row.tokens_T) for row in laid) for laid in shared) / 4 / three.tokens)
 
 
 def fit_in(memory: float, **way: Any) -> Fit:

@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import replace
+from pathlib import Path as Folder
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from instil.model.norms import lean_norms
 from instil.model.rotary import lean_rotary
 from instil.plan.need import Way
 from instil.plan.shape import read_shape
+from instil.stages import pace
 from instil.stages.build import adapt
 from instil.stages.fit import Fit, Load
-from instil.stages.pace import Pace, _row, measure_pace, with_layers
+from instil.stages.pace import PASSES, Pace, _row, measure_pace, with_layers
 from instil.train.objectives import supervised
 
 CONFIG = LlamaConfig(
@@ -74,8 +76,8 @@ def _whole_seconds(asked: Recipe, config: LlamaConfig, way: dict[str, Any]) -> f
 
 
 def test_a_step_is_its_rows_and_an_update() -> None:
-    pace = Pace(token=0.002, update=0.5, layers=3)
-    assert pace.step(1000) == 2.5 and pace.step(4000) == 8.5
+    found = Pace(token=0.002, update=0.5, layers=3)
+    assert found.step(1000) == 2.5 and found.step(4000) == 8.5
 
 
 def test_other_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +87,34 @@ def test_other_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(time, "process_time", lambda share=share: share * torch.get_num_threads() * time.perf_counter())
         found = measure_pace(recipe(), small, [paths(2)], fit_of(small, tokens=128), 1e12)
         assert found is not None and found.busy is busy
+
+
+def test_a_disk_is_tried_and_left_as_it_was(tmp_path: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the run will lie, though that is not there yet; nothing is left, and a folder that cannot be written is no reason to stop."""
+    seen = []
+    kept = pace.hash_file
+    monkeypatch.setattr(pace, "hash_file", lambda path: seen.append(path.stat().st_size) or kept(path))
+    found = pace.byte_seconds(tmp_path / "runs" / "mine", size=2**20)
+    assert found is not None and 0 < found < 1e-3 and seen[0] == pytest.approx(2**20, rel=0.01)
+    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr(pace, "save_file", fails)
+    assert pace.byte_seconds(tmp_path) is None and not any(tmp_path.iterdir())
+
+
+def fails(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_short_rows_are_timed_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to a number, within the time that there is for it."""
+    small, timed = with_layers(CONFIG, 1), []
+    go = pace._Timer.go
+    monkeypatch.setattr(pace._Timer, "go", lambda self, row: timed.append(row) or go(self, row))
+    for seconds, passes in ((0.0, PASSES[0]), (1e9, PASSES[1])):
+        timed.clear()
+        monkeypatch.setattr(pace, "SECONDS", seconds)
+        measure_pace(recipe(), small, [paths(2)], fit_of(small, tokens=128), 1e12)
+        assert len(timed) == 1 + passes
 
 
 def test_where_even_a_few_layers_do_not_fit() -> None:

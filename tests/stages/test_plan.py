@@ -30,6 +30,29 @@ def test_a_plan_in_words(given: dict[str, Any]) -> None:
     text = said.getvalue()
     for part in ("3.2M parameters", "10 steps of", "on 2 x H100", "optimizer states", "nothing is recomputed", "time ", "money "):
         assert part in text, text
+    assert "waiting for the network" in text and "start, held-out losses and checkpoints" in text
+
+
+def test_what_ranks_send_takes_time(given: dict[str, Any]) -> None:
+    """A step of two GPUs takes what each computes, and what they send; with weights divided they send more. The range covers both ends."""
+    steps, tokens = {}, 0.0
+    for name, gpus, knobs in (("one", 1, {}), ("copies", 2, {}), ("divided", 2, {"train.parallel": "fsdp"})):
+        found = plan_json({**given, **knobs}, gpu="4090", gpus=gpus)
+        assert found["shards"] == (2 if name == "divided" else 1)
+        tokens = found["load"]["tokens"] if name == "one" else tokens
+        steps[name] = [whole - rest for whole, rest in zip(found["hours"], found["beside_hours"], strict=True)]
+        for seconds, one, share in zip(steps[name], steps["one"], found["network"], strict=True):
+            assert seconds * (1 - share) == pytest.approx(one * found["load"]["uneven"] * found["load"]["tokens"] / tokens / gpus, rel=0.02)
+        assert (found["network"][0] > found["network"][1]) == (gpus > 1), "the faster GPUs compute, the more they wait"
+    assert steps["divided"] > steps["copies"]
+
+
+def test_weights_are_divided_as_in_training(given: dict[str, Any]) -> None:
+    """Where they leave no room on one GPU, and never those in four bits."""
+    assert plan_json({**given, "train.memory": 0.05}, gpu="H100", gpus=4)["shards"] == 4
+    assert plan_json({**given, "train.memory": 0.05, "method": "qlora"}, gpu="H100", gpus=4)["shards"] == 1
+    with pytest.raises(UserError, match=r"^--gpus 2: there is no GPU here"):
+        plan(load_recipe(None, given), gpus=2)
 
 
 def test_a_plan_as_json(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,10 +107,10 @@ def test_smaller_rows(given: dict[str, Any]) -> None:
     assert narrow["rows"] == 256 >= narrow["way"]["tokens"] > 200 and not narrow["way"]["recompute"]
 
 
-def plan_json(given: dict[str, Any]) -> dict[str, Any]:
+def plan_json(given: dict[str, Any], **kind: Any) -> dict[str, Any]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        plan(load_recipe(None, given), measure=False, as_json=True)
+        plan(load_recipe(None, given), measure=False, as_json=True, **kind)
     return dict(json.loads(out.getvalue()))
 
 

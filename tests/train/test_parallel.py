@@ -9,9 +9,10 @@ import torch
 from instil.core.errors import UserError
 from instil.core.recipe import Recipe
 from instil.model.load import load_model
+from instil.plan.shards import BYTES, ROOM
 from instil.train import parallel
 from instil.train.distributed import World
-from instil.train.parallel import BYTES, ROOM, choose_shards
+from instil.train.parallel import choose_shards
 from tests.fakes import write_model
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -17,6 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from instil.core.errors import UserError
 from instil.model.attention import base_model_of
+from instil.plan.shards import NOT_FOUR_BITS
 
 
 class Root(nn.Module):
@@ -42,7 +43,7 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, precision: torch.dtype | Non
     if not blocks:
         raise UserError(f"{type(inner).__name__} has no decoder blocks to divide among GPUs: set train.parallel: data")
     if any(hasattr(p, "quant_state") for p in model.parameters()):
-        raise UserError("weights in four bits cannot be divided among GPUs: set train.parallel: data, or method: lora")
+        raise UserError(NOT_FOUR_BITS)
     policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32 if precision else None, cast_forward_inputs=False)
     root = Root(model)
     for part in (*blocks, root):

@@ -33,12 +33,6 @@ def ways_that_fit(shape: Shape, way: Way, memory: float, shards: int = 1) -> Ite
                 break
 
 
-def in_knobs(way: Way) -> str:
-    """As a recipe says it: what differs from full tuning with every default."""
-    knobs = {f"train.{name}": getattr(way, name) for name in ("weights", "optimizer", "offload") if getattr(way, name) != FULL[name]}
-    return ", ".join(f"{name}: {value}" for name, value in {"method": way.method, **knobs}.items())
-
-
 def what_changes(way: Way, other: Way) -> str:
     """The knobs in which `other` differs from `way`, as a recipe says them."""
     changed = {name: getattr(other, name) for name in FULL if getattr(other, name) != getattr(way, name)}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from instil.batch.trie import lay_out
+from instil.batch.share import deal, lay_out_shared
 from instil.core.errors import UserError
 from instil.core.recipe import Recipe
 from instil.model.resolve import folder_of
@@ -27,7 +27,8 @@ LEAST, BLOCKS = 256, 2**17
 
 @dataclass(frozen=True)
 class Load:
-    """What a run computes. `alone`: tokens of a step's examples one by one; `tokens`: as laid out; `row`: the largest row of a step."""
+    """What a run computes. `alone`: tokens of a step's examples one by one; `tokens`: as laid out; `row`: the largest row of a step. Of
+    several ranks the one with most tokens computes `uneven` times an equal share, in `passes` rows."""
 
     steps: int
     alone: float
@@ -35,6 +36,8 @@ class Load:
     row: int
     example: int
     predicted: float
+    uneven: float = 1.0
+    passes: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -105,17 +108,27 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.2f}" if size < 10 * 2**30 else f"{size / 2**30:.1f}"
 
 
-def measure_load(data: Data) -> Load:
+def measure_load(data: Data, ranks: int = 1) -> Load:
     """From the first steps, laid out as they will be."""
     knobs, steps = data.recipe.train, data.num_steps()
     sampled = range(min(SAMPLED, steps))
     paths = [data.paths_at(step) for step in sampled]
-    rows = [lay_out(step, data.max_tokens, knobs.average, share=knobs.packing != "alone") for step in paths]
+    rows = [lay_out_shared(step, data.max_tokens, ranks, knobs.average, share=knobs.packing != "alone") for step in paths]
     flat, laid = [path for step in paths for path in step], [row for step in rows for row in step]
     alone, tokens = sum(len(path.tokens) for path in flat), sum(len(row.tokens_T) for row in laid)
     predicted = sum(len(set(row.predicts_S.tolist())) for row in laid)
     largest = max(len(row.tokens_T) for row in laid)
-    return Load(steps, alone / len(sampled), tokens / len(sampled), largest, round(alone / len(flat)), predicted / tokens)
+    hands = [[[len(step[index].tokens_T) for index in hand] for hand in deal(step, ranks)] for step in rows]
+    return Load(
+        steps,
+        alone / len(sampled),
+        tokens / len(sampled),
+        largest,
+        round(alone / len(flat)),
+        predicted / tokens,
+        uneven=ranks * sum(max(map(sum, step)) for step in hands) / tokens,
+        passes=sum(max(map(len, step)) for step in hands) / len(sampled),
+    )
 
 
 def choose(
@@ -170,22 +183,22 @@ def row_sizes(largest: int, least: int) -> Sequence[int]:
     return [*sizes, least] if least < sizes[-1] else sizes
 
 
-def fit_data(data: Data, shape: Shape, memory: float, *, device: Device, precision: Precision, shards: int = 1) -> Fit:
+def fit_data(data: Data, shape: Shape, memory: float, *, device: Device, precision: Precision, shards: int = 1, ranks: int = 1) -> Fit:
     """`choose` for this data, laid out in the rows that were chosen: a resumed run, which is told them, then decides the same."""
-    found = choose(data, measure_load(data), shape, memory, device=device, precision=precision, shards=shards)
+    found = choose(data, measure_load(data, ranks), shape, memory, device=device, precision=precision, shards=shards)
     if found.rows == data.max_tokens:
         return found
     narrower = settled(data, found)
-    return choose(narrower, measure_load(narrower), shape, memory, device=device, precision=precision, shards=shards)
+    return choose(narrower, measure_load(narrower, ranks), shape, memory, device=device, precision=precision, shards=shards)
 
 
-def fit_run(data: Data, memory: float | None, device: Device, precision: Precision, shards: int = 1) -> Fit | None:
+def fit_run(data: Data, memory: float | None, device: Device, precision: Precision, shards: int = 1, ranks: int = 1) -> Fit | None:
     """`fit_data` for `instil train`; None where the architecture's parts are not counted, or nobody says what memory there is."""
     try:
         shape = read_shape(config_of(data.recipe))
     except (UserError, KeyError, TypeError):
         return None
-    return None if memory is None else fit_data(data, shape, memory, device=device, precision=precision, shards=shards)
+    return None if memory is None else fit_data(data, shape, memory, device=device, precision=precision, shards=shards, ranks=ranks)
 
 
 def settled(data: Data, fit: Fit | None) -> Data:

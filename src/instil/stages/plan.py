@@ -3,17 +3,20 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from instil.core.errors import UserError
 from instil.core.recipe import Recipe
-from instil.plan.cards import UTILISATION, UTILISATION_CPU, card
+from instil.plan.cards import PCIE_4, UTILISATION, UTILISATION_CPU, card, card_called
 from instil.plan.need import Device, Precision, flops_per_token, recomputed_layers
+from instil.plan.network import Network, exchange, network_of
 from instil.plan.shape import read_shape
-from instil.stages.fit import SAMPLED, Fit, config_of, fit_data
+from instil.plan.shards import choose_shards
+from instil.stages.beside import DISK, FORWARD, START, Beside, beside
+from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
 
@@ -22,12 +25,14 @@ if TYPE_CHECKING:  # torch takes seconds
 
 WITHIN = 0.2
 """What a measured time may be off, either way (docs/plan.md)."""
+NOTICED = 0.02
+"""Share of a step that waits for the network, from which on the plan says so."""
 
 
 @dataclass(frozen=True)
 class Machine:
     """Where a run would go: bytes of `memory`, FLOP/s, the share of them that training reaches (from, to), how to call it. `here`: it is
-    the machine that plans."""
+    the machine that plans. `network`: between several of them."""
 
     kind: Device
     precision: Precision
@@ -36,6 +41,7 @@ class Machine:
     share: tuple[float, float]
     name: str
     here: bool
+    network: Network
 
 
 def plan(
@@ -52,29 +58,33 @@ def plan(
     Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
     tell = Teller(console or Console(), quiet=as_json)
     shape = read_shape(config_of(recipe))
-    machine = _here(recipe) if gpu is None else _card(gpu, gpus, recipe)
+    machine = _here(recipe, gpus) if gpu is None else _card(gpu, gpus, recipe)
     with tell.preparing() as tick:
         data = prepare(recipe, lambda _: None, tick)
-    fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=gpus)
+    shards = choose_shards(recipe, gpus, lambda: machine.memory, lambda: shape.parameters) or 1
+    fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=shards, ranks=gpus)
     pace = _pace(data, fit, machine.rate) if measure and machine.here else None
-    seconds = _seconds(fit, machine, gpus, pace)
-    hours = tuple(second / 3600 for second in seconds)
+    trained = shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank)
+    time = run_time(fit, beside(data, fit, trained), machine, gpus, pace)
     facts = {
         "parameters": shape.parameters,
-        "trained": shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank),
+        "trained": trained,
         "way": asdict(fit.way),
         "load": asdict(fit.load),
         "need": {**asdict(fit.need), "total": fit.need.total},
         "memory": fit.memory,
+        "shards": shards,
         "fits": not fit.hopeless,
         "tight": not fit.hopeless and not fit.fits,
         "rows": fit.rows,
         "largest_row": fit.largest_row,
         "others": fit.others,
-        "hours": hours,
+        "hours": time.hours,
+        "beside_hours": time.beside,
+        "network": time.network,
         "measured_layers": pace.layers if pace else 0,
         "busy": pace is not None and pace.busy,
-        "money": None if price is None else tuple(h * price * gpus for h in hours),
+        "money": None if price is None else tuple(h * price * gpus for h in time.hours),
     }
     if as_json:
         print(json.dumps(facts))
@@ -83,24 +93,39 @@ def plan(
     return not fit.hopeless
 
 
-def _seconds(fit: Fit, machine: Machine, gpus: int, pace: "Pace | None") -> tuple[float, float]:
-    """Of the whole run, from and to: as measured, else counted from the rate."""
-    load = fit.load
-    if pace is not None:
-        found = load.steps * pace.step(load.tokens) / gpus
-        return found * (1 - WITHIN), found * (1 + WITHIN)
-    flops = load.steps * load.tokens * flops_per_token(fit.shape, fit.way)
-    low, high = machine.share
-    return flops / (machine.rate * high * gpus), flops / (machine.rate * low * gpus)
+@dataclass(frozen=True)
+class Time:
+    """From and to. `hours` of the whole run; `beside`: of them, those besides its steps; `network`: share of a step in which ranks wait for
+    each other's weights and gradients."""
+
+    hours: tuple[float, float]
+    beside: tuple[float, float]
+    network: tuple[float, float]
+
+
+def run_time(fit: Fit, other: Beside, machine: Machine, gpus: int, pace: "Pace | None") -> Time:
+    """As measured on this machine, else counted from the rate."""
+    load, token = fit.load, flops_per_token(fit.shape, fit.way)
+    rank = replace(fit.way, tokens=round(load.tokens * load.uneven / gpus / load.passes))  # the one with most to do, of its rows the mean
+    rates = (token / pace.token,) * 2 if pace else tuple(machine.rate * share for share in machine.share[::-1])
+    found = []
+    for rate, off, disk in zip(rates, (1 - WITHIN, 1 + WITHIN) if pace else (1, 1), DISK, strict=True):
+        step = exchange(fit.shape, rank, gpus, fit.shards, rate, machine.network, load.passes)
+        steps = load.steps * (step.seconds + (pace.update / fit.shards if pace else 0))
+        byte = (pace and pace.byte) or 1 / disk
+        held = other.held * token / rate * FORWARD[fit.way.method] / gpus
+        rest = START + other.read / disk + held + other.written * byte
+        found.append((off * (steps + rest) / 3600, off * rest / 3600, 1 - step.efficiency))
+    return Time(*zip(*found, strict=True))
 
 
 def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     from instil.model.load import load_config
-    from instil.stages.pace import measure_pace
+    from instil.stages.pace import PASSES, measure_pace
 
     recipe = data.recipe
     config = load_config(recipe.model, trust_remote_code=recipe.trust_remote_code)
-    steps = [data.paths_at(step) for step in range(min(SAMPLED, fit.load.steps))]
+    steps = [data.paths_at(step) for step in range(min(1 + PASSES[1], fit.load.steps))]
     return measure_pace(recipe, config, steps, fit, rate)
 
 
@@ -109,11 +134,11 @@ def _card(gpu: str, gpus: int, recipe: Recipe) -> Machine:
     chosen, knobs = card(gpu), recipe.train
     memory = (knobs.memory or chosen.memory) * 2**30
     precision: Precision = "fp32" if knobs.precision == "fp32" else "bf16"
-    return Machine("gpu", precision, memory, chosen.rate * 1e12, UTILISATION, f"{gpus} x {gpu}", False)
+    return Machine("gpu", precision, memory, chosen.rate * 1e12, UTILISATION, f"{gpus} x {gpu}", False, network_of(chosen))
 
 
-def _here(recipe: Recipe) -> Machine:
-    """As it is now; its rate is measured."""
+def _here(recipe: Recipe, gpus: int) -> Machine:
+    """As it is now; its rate is measured. Raises UserError where several GPUs are asked for, and there is none."""
     import torch  # takes seconds, and is of use only for what is measured here
 
     from instil.train.memory import choose_precision, device_of_run, memory_of_run
@@ -122,14 +147,20 @@ def _here(recipe: Recipe) -> Machine:
     if knobs.threads:
         torch.set_num_threads(knobs.threads)
     device = device_of_run()
+    if device.type == "cpu" and gpus > 1:
+        raise UserError(f"--gpus {gpus}: there is no GPU here; say with --gpu which card the run will have")
     dtype = choose_precision(knobs.computed_in, device)
     memory = memory_of_run(device, knobs.memory)
     if memory is None:
         raise UserError("nobody says what memory this machine has: set train.memory, in GiB")
     precision: Precision = "bf16" if dtype == torch.bfloat16 else "fp32"
-    if device.type == "cuda":
-        return Machine("gpu", precision, memory, measure_rate(device, dtype, 4096), UTILISATION, "this machine's GPU", True)
-    return Machine("cpu", precision, memory, measure_rate(device, dtype, 1024), UTILISATION_CPU, "this machine's CPU", True)
+    if device.type == "cpu":
+        rate = measure_rate(device, dtype, 1024)
+        return Machine("cpu", precision, memory, rate, UTILISATION_CPU, "this machine's CPU", True, Network())
+    name = f"{gpus} x this machine's GPU" if gpus > 1 else "this machine's GPU"
+    known = card_called(torch.cuda.get_device_name(device))
+    network = network_of(known) if known else Network(inside=PCIE_4 * 1e9, between=PCIE_4 * 1e9)
+    return Machine("gpu", precision, memory, measure_rate(device, dtype, 4096), UTILISATION, name, True, network)
 
 
 def measure_rate(device: Any, dtype: Any, width: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -156,6 +187,8 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine:
         tell.say(f"{gib[name]:9.2f} GiB  {text}")
     if fit.need.host:
         tell.say(f"{gib['host']:9.2f} GiB  optimizer states, in the machine's memory and not part of the sum")
+    if fit.shards > 1:
+        tell.say(f"of weights, gradients and states each GPU holds one of {fit.shards} parts (train.parallel: fsdp)")
     again = recomputed_layers(fit.shape, fit.way)
     mode = f"activations are recomputed in {again} of {fit.shape.layers} layers" if again else "nothing is recomputed"
     verdict = "fits" if fit.fits else "too large" if fit.hopeless else "tight"
@@ -165,7 +198,11 @@ def _say(tell: Teller, recipe: Recipe, facts: dict[str, Any], fit: Fit, machine:
     low, high = facts["hours"]
     how = f"measured on {facts['measured_layers']} layers with random weights" if facts["measured_layers"] else "counted from its rate"
     how += ", beside other work: less on a quiet machine" if facts["busy"] else ""
-    tell.line("time", f"{_duration(low)} to {_duration(high)}, {how}; held-out losses and evaluation not counted")
+    rest = f"start, held-out losses and checkpoints {_duration(sum(facts['beside_hours']) / 2)} of it"
+    if max(facts["network"]) >= NOTICED:
+        least, most = (100 * share for share in sorted(facts["network"]))
+        rest += f", waiting for the network {least:.0f} to {most:.0f} % of a step"
+    tell.line("time", f"{_duration(low)} to {_duration(high)}, {how}; {rest}; the evaluation at its end not counted")
     if facts["money"]:
         tell.line("money", f"{facts['money'][0]:,.2f} to {facts['money'][1]:,.2f}")
 

@@ -25,6 +25,7 @@ from instil.evaluate.verdict import NOT_EVALUATED
 from instil.model.attention import tree_attention
 from instil.model.shard import gather_trained, within
 from instil.plan.need import Device, Precision
+from instil.stages.beside import pauses
 from instil.stages.build import Built, build_model, lean, save_model
 from instil.stages.fit import Fit, check_fit, fit_run, settled
 from instil.stages.gather import check_files
@@ -132,7 +133,7 @@ def _plan(data: Data, resumed: bool, world: World, tell: Teller) -> Fit | None:
     least = min(world.sum({f"memory of rank {world.rank}": memory or math.inf}).values())
     precision: Precision = "bf16" if choose_precision(knobs.computed_in, device) == torch.bfloat16 else "fp32"
     kind: Device = "gpu" if device.type == "cuda" else "cpu"
-    fit = fit_run(data, least if math.isfinite(least) else None, kind, precision, world.shards or 1)
+    fit = fit_run(data, least if math.isfinite(least) else None, kind, precision, world.shards or 1, world.size)
     if fit is None:
         return None
     if not resumed:
@@ -265,7 +266,7 @@ def _train(
             optimizer=optimizer,
             rate_at=lambda step: rate_at(step, steps, knobs, recipe.learning_rate),
             seed=recipe.seed,
-            every=_pauses(recipe, steps),
+            every=Every(*pauses(recipe, steps)),
             evaluate=mean_loss(held, plain, built.autocast, world) if held else None,
             save=_watched(watch, lambda state: records.save(model, optimizer, state), lambda state: f"checkpoint of step {state.step}"),
             report=_watched(watch, records.report, lambda record: f"step {record['step']}"),
@@ -299,11 +300,6 @@ def _watched(watch: Watch | None, work: Callable[[T], None], done: Callable[[T],
 
 def _rows(paths: Any, data: Data, tree: bool, world: World) -> list[Row]:
     return lay_out_shared(paths, data.max_tokens, world.size, data.recipe.train.average, share=tree)
-
-
-def _pauses(recipe: Recipe, steps: int) -> Every:
-    evaluate = recipe.train.evaluate_every or max(1, steps // 10)
-    return Every(evaluate, recipe.train.checkpoint_every or evaluate)
 
 
 def _kept_step(recipe: Recipe, state: State) -> int:

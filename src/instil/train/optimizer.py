@@ -7,6 +7,7 @@ from torch.distributed.tensor import DTensor
 
 from instil.core.errors import UserError
 from instil.core.recipe import Train
+from instil.plan.shards import NOT_LEAN, is_lean
 from instil.train.lean import LeanAdamW, eight_bit_kernel, host_of
 
 
@@ -14,7 +15,7 @@ def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float, s
     """AdamW (Loshchilov & Hutter 2019) over the trainable parameters: torch's fused one, or the lean one where the recipe asks for less
     memory. Weight decay on matrices only, not on norms and biases. `seed`: of stochastic rounding.
 
-    Raises UserError as `check_optimizer` does.
+    Raises UserError as `check_optimizer` does, and for the lean one where weights are divided among ranks.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -26,13 +27,10 @@ def make_optimizer(model: torch.nn.Module, train: Train, learning_rate: float, s
     check_optimizer(train, device)
     if not is_lean(train):
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
-    assert not any(isinstance(p, DTensor) for p in trainable), "refused by choose_shards"
+    if any(isinstance(p, DTensor) for p in trainable):
+        raise UserError(NOT_LEAN)
     elsewhere = host_of(device) if train.offload == "states" else None
     return LeanAdamW(groups, lr=learning_rate, betas=betas, eight_bits=train.optimizer == "adamw_8bit", elsewhere=elsewhere, seed=seed)
-
-
-def is_lean(train: Train) -> bool:
-    return (train.optimizer, train.weights, train.offload) != ("adamw", "fp32", "none")
 
 
 def check_optimizer(train: Train, device: torch.device) -> None:
