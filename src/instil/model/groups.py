@@ -18,7 +18,7 @@ from instil.model.long import cuts
 
 LONGEST = 512
 """Tokens of a node that is still grouped. Longer ones fill a call by themselves, and their weights would be too large to keep."""
-CALL = 20_000
+CALL = 10_000
 """What a call costs, in scores (queries times keys of a head) that could be computed meanwhile: how much padding a call saved is worth."""
 Piece = tuple[int, int, int]
 """A node, and its tokens from, to."""
@@ -270,6 +270,7 @@ def _bundles(shapes: dict[Piece, tuple[int, int]]) -> list[list[Piece]]:
 
 def _padded(tree: Layout, starts: list[int], spans: dict[Piece, Tensor], window: int | None) -> Group:
     most_q, most_k = max(end - begin for _, begin, end in spans), max(map(len, spans.values()))
+    most_k += most_k % 2  # bf16 products take their inner dimension in pairs: an odd one costs up to a third more
     queries_GQ = torch.full((len(spans), most_q), -1)
     keys_GS = torch.full((len(spans), most_k), -1)
     mask_GQS = torch.zeros(len(spans), most_q, most_k, dtype=torch.bool)
