@@ -50,7 +50,7 @@ def test_the_last_norm_gives_float32() -> None:
 
 @pytest.mark.parametrize(("kind", "count"), [("gemma", 0), ("olmo2", 1), ("mixtral", 3), ("gpt_neox", 0)])
 def test_only_plain_norms(kind: str, count: int) -> None:
-    """Gemma's is another formula, OLMo 2's stand behind the layers but for the last, Mixtral's second one feeds experts, GPT-NeoX has none."""
+    """Gemma's is another formula, OLMo 2's stand behind the layers, Mixtral's second one feeds experts, GPT-NeoX has none."""
     with lean_norms(build(kind).float()) as found:
         assert found == count
 
