@@ -2,31 +2,41 @@
 
 Weights are random and rows made up: speed depends on neither. Each case is a process of its own with its own time limit, so that one that
 fails or does not fit says so and the others go on. Cases: an 8B with LoRA of rank 16 at 4,096 tokens, a 1.5B tuned whole, a 0.6B with
-LoRA, each switch alone, and TRL at its best (packing, flash attention, Liger) on the same model and tokens.
+LoRA, each switch alone, and TRL at its best (Liger; packing and flash attention where that is installed, else rows of examples of one
+length, which need neither) on the same model and tokens.
 Reported: tokens a second (real ones), TFLOP/s by the usual count (6 per weight and token for full tuning, 4 for LoRA, plus attention), the
-share of this card's measured matrix peak, peak memory, seconds to the first step, and how often something was compiled again after it.
+share of this card's measured matrix peak, peak memory and what `instil plan` says of it, seconds to the first step, and how often something
+was compiled again after it. Results are kept after every case; `--only` and `--seconds` leave those of other cases in the file.
 
 `--tiny` runs the same cases at a thousandth of the size, on a CPU where there is no GPU: whether the script works, and nothing else.
 """
 
 import argparse
 import contextlib
+import importlib
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+import traceback
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 from pathlib import Path as Folder
 from typing import Any
 
 import numpy as np
 import torch
 
+os.environ |= {
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asks for GPUs without touching them
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 RESULTS = Folder(__file__).parent / "results" / "gpu.json"
-LIMIT = 150
+LIMIT = 100
 """Seconds for a case, most of which is loading libraries and compiling."""
 PRICE = 2.5
 """USD an hour, for the extrapolation; say your own with --price."""
@@ -76,27 +86,34 @@ class Case:
     peer: str | None = None
     tiny: bool = False
 
+    @property
+    def row(self) -> int:
+        """Examples in a row."""
+        return self.length // self.example
+
 
 BEST = Case(shape="llama_8b", compile=True)
 CASES: dict[str, Case] = {
     "8B LoRA": BEST,
-    "8B LoRA, not compiled": replace(BEST, compile=False),
-    "8B LoRA, not compiled, peft's layers": replace(BEST, compile=False, lean=False),
-    "8B LoRA, recomputed": replace(BEST, recompute=True),
-    "8B LoRA, weights in float32": replace(BEST, rounded=False),
-    "8B LoRA, half of each example shared": replace(BEST, shared=256),
-    "8B QLoRA": replace(BEST, method="qlora"),
     "8B LoRA, TRL": replace(BEST, peer="trl"),
+    "0.6B LoRA": Case(shape="qwen_0.6b", compile=True, rows=8),
+    "0.6B LoRA, TRL": Case(shape="qwen_0.6b", rows=8, peer="trl"),
     "1.5B full": Case(shape="qwen_1.5b", method="full", compile=True),
+    "1.5B full, TRL": Case(shape="qwen_1.5b", method="full", peer="trl"),
+    "8B LoRA, half of each example shared": replace(BEST, shared=256),
+    "7B LoRA, Alpaca's lengths": Case(shape="llama_7b", compile=True, example=110),
+    "8B LoRA, not compiled": replace(BEST, compile=False),
     "1.5B full, weights in bf16": Case(shape="qwen_1.5b", method="full", compile=True, weights="bf16"),
+    "8B LoRA, recomputed": replace(BEST, recompute=True),
+    "8B QLoRA": replace(BEST, method="qlora"),
+    "0.6B LoRA, rows of 16,384 tokens": Case(shape="qwen_0.6b", compile=True, length=16384, rows=2),
     "1.5B full, states in eight bits": Case(shape="qwen_1.5b", method="full", compile=True, optimizer="adamw_8bit"),
     "1.5B full, states offloaded": Case(shape="qwen_1.5b", method="full", compile=True, offload="states"),
-    "1.5B full, TRL": Case(shape="qwen_1.5b", method="full", peer="trl"),
-    "0.6B LoRA": Case(shape="qwen_0.6b", compile=True, rows=8),
     "0.6B LoRA, not compiled": Case(shape="qwen_0.6b", rows=8),
-    "0.6B LoRA, TRL": Case(shape="qwen_0.6b", rows=8, peer="trl"),
-    "7B LoRA, Alpaca's lengths": Case(shape="llama_7b", compile=True, example=110),
+    "8B LoRA, not compiled, peft's layers": replace(BEST, compile=False, lean=False),
+    "8B LoRA, weights in float32": replace(BEST, rounded=False),
 }
+"""What is wanted most comes first."""
 STEPS = 6
 """The first is not in the rates, nor the second, in which what was not met in the first is compiled."""
 
@@ -116,7 +133,7 @@ def paths_of(case: Case, vocabulary: int, step: int) -> list[Any]:
     random = np.random.default_rng(step)
     prefix = np.random.default_rng(0).integers(3, vocabulary, case.shared)
     own = case.example - case.shared
-    count = case.rows * (case.length // case.example)
+    count = case.rows * case.row
     made = (np.concatenate([prefix, random.integers(3, vocabulary, own)]).astype(np.uint32) for _ in range(count))
     return [Path(tokens, case.example // 2, 1.0) for tokens in made]
 
@@ -137,6 +154,7 @@ def run_instil(case: Case, device: torch.device) -> dict[str, Any]:
     from instil.train.objectives import supervised
     from instil.train.optimizer import make_optimizer
 
+    began = time.perf_counter()
     model = base = build(case, device)
     if case.method == "qlora":
         quantize_linear(base, torch.bfloat16, device)
@@ -154,22 +172,36 @@ def run_instil(case: Case, device: torch.device) -> dict[str, Any]:
     optimizer = make_optimizer(model, knobs, 1e-4)
     objective, autocast = supervised(True, case.length), autocast_for(torch.bfloat16, device)
     seconds, tokens, compiled = [], [], []
+    reset_peak(device)
+    built = round(time.perf_counter() - began, 1)
     lean = lean_lora(model) if case.lean and not case.compile and case.method != "full" else contextlib.nullcontext()
     with tree_attention(model), lean:
         for step in range(STEPS):
             paths = paths_of(case, base.config.vocab_size, step)
             tokens.append(sum(len(path.tokens) for path in paths))
             rows = lay_out(paths, case.length)
-            began = time.perf_counter()
+            wait(device)
+            begun = time.perf_counter()
             take_step(model, rows, step, objective, optimizer, 0, 1.0, autocast, World(), str)
             wait(device)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - begun)
             compiled.append(counters["stats"]["unique_graphs"])
-    return {"seconds": seconds, "tokens": tokens, "compiled_again": compiled[-1] - compiled[1]}
+    return {"seconds": seconds, "tokens": tokens, "compiled_again": compiled[-1] - compiled[1], "built_s": built}
 
 
 def run_trl(case: Case, device: torch.device) -> dict[str, Any]:
-    """TRL's trainer as its documentation recommends it for speed: packing, flash attention, Liger where they are installed."""
+    if device.type == "cuda" and find_spec("liger_kernel") is not None:
+        try:
+            return {"liger": True, **train_by_trl(case, device, True)}
+        except Exception as error:  # Liger follows transformers' releases at some distance
+            return {"liger": f"{type(error).__name__}: {str(error)[:200]}", **train_by_trl(case, device, False)}
+    return {"liger": False, **train_by_trl(case, device, False)}
+
+
+def train_by_trl(case: Case, device: torch.device, liger: bool) -> dict[str, Any]:
+    """TRL's trainer as its documentation recommends it for speed: Liger, packing, flash attention. Where that is not installed, packed
+    examples would see each other or need a mask that only slow kernels know: then a row is a batch of examples, all of one length, which
+    wastes nothing and which PyTorch's own flash attention takes."""
     import datasets
     from transformers import PreTrainedTokenizerFast, TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -198,12 +230,13 @@ def run_trl(case: Case, device: torch.device) -> dict[str, Any]:
             seconds.append(time.perf_counter() - self.began)
 
     on_gpu = device.type == "cuda"
-    liger = on_gpu and find_spec("liger_kernel") is not None
-    if on_gpu and find_spec("flash_attn") is not None:
+    packing = on_gpu and find_spec("flash_attn") is not None
+    if packing:
         model.set_attn_implementation("flash_attention_2")
+    batch = 1 if packing else case.row
     arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=1, gradient_accumulation_steps=case.rows, max_length=case.length,
-        packing=on_gpu, max_steps=STEPS, bf16=on_gpu, use_cpu=not on_gpu, gradient_checkpointing=case.recompute, use_liger_kernel=liger,
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, gradient_accumulation_steps=case.rows, max_length=case.length,
+        packing=packing, max_steps=STEPS, bf16=on_gpu, use_cpu=not on_gpu, gradient_checkpointing=case.recompute, use_liger_kernel=liger,
         report_to=[], save_strategy="no", logging_strategy="no", learning_rate=1e-4, completion_only_loss=True,
     )  # fmt: skip
     from tokenizers import Tokenizer, models
@@ -218,15 +251,36 @@ def run_trl(case: Case, device: torch.device) -> dict[str, Any]:
         peft_config=peft,
         callbacks=[Clock()],
     )
+    reset_peak(device)
     trainer.train()
-    per_step = case.rows * (case.length // case.example) * case.example
-    tokens = per_step if on_gpu else case.rows * case.example
-    return {"seconds": seconds, "tokens": [tokens] * STEPS, "compiled_again": None, "liger": liger}
+    tokens = case.rows * case.row * case.example
+    return {"seconds": seconds, "tokens": [tokens] * STEPS, "compiled_again": None, "packing": packing}
+
+
+def reset_peak(device: torch.device) -> None:
+    """What was needed to make random weights does not count."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def planned_gib(case: Case) -> float:
+    """What `instil plan` says of the peak, without what libraries hold, which PyTorch's counter does not see either."""
+    from instil.plan.need import Way, need
+    from instil.plan.shape import read_shape
+
+    shape = read_shape({"model_type": "llama", **(TINY if case.tiny else SHAPES[case.shape]), "tie_word_embeddings": False})
+    way = Way(
+        method=case.method, precision="bf16", weights=case.weights, optimizer=case.optimizer, offload=case.offload,  # type: ignore[arg-type]
+        recompute=case.recompute, tokens=case.length, example=case.example, predicted=0.5, device="gpu",
+    )  # fmt: skip
+    found = need(shape, way)
+    return (found.total - found.libraries) / 2**30
 
 
 def matrix_peak(device: torch.device) -> float:
@@ -258,6 +312,7 @@ def measure(case: Case) -> dict[str, Any]:
     found = (run_trl if case.peer else run_instil)(case, device)
     seconds, tokens = found.pop("seconds"), found.pop("tokens")
     rate = sum(tokens[2:]) / sum(seconds[2:])
+    held = round(torch.cuda.max_memory_allocated() / 2**30, 2) if device.type == "cuda" else None
     peak = matrix_peak(device)
     used = rate * flops_per_token(case, parameters) / 1e12
     return {
@@ -265,52 +320,87 @@ def measure(case: Case) -> dict[str, Any]:
         "tflops": round(used, 2),
         "matrix_peak_tflops": round(peak, 1),
         "share_of_peak": round(used / peak, 3),
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device.type == "cuda" else None,
+        "peak_gib": held,
+        "planned_gib": None if case.peer or not case.rounded else round(planned_gib(case), 2),
         "first_step_s": round(seconds[0], 1),
         "step_s": [round(s, 3) for s in seconds],
         "whole_s": round(time.perf_counter() - began, 1),
+        "card": torch.cuda.get_device_name() if device.type == "cuda" else None,
         **found,
     }
 
 
-def in_a_process(name: str, case: Case) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--case", json.dumps(asdict(case))]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+def in_a_process(case: Case) -> dict[str, Any]:
+    """Forked, so that libraries are imported once; nothing here may touch the GPU before."""
+    fork = multiprocessing.get_context("fork")
+    receiving, sending = fork.Pipe(duplex=False)
+    process = fork.Process(target=measure_and_send, args=(case, sending))
+    process.start()
+    sending.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=environment, check=False)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took longer than {LIMIT} s"}
-    lines = done.stdout.strip().splitlines()
-    return json.loads(lines[-1]) if done.returncode == 0 and lines else {"failed": (done.stderr.strip().splitlines() or ["?"])[-1][:300]}
+        found = receiving.recv() if receiving.poll(LIMIT) else {"failed": f"took longer than {LIMIT} s"}
+    except EOFError:
+        process.join()
+        found = {"failed": f"died with exit code {process.exitcode}"}
+    process.kill()
+    process.join()
+    return found
+
+
+def measure_and_send(case: Case, sending: Connection) -> None:
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # trainers print
+            found = measure(case)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        found = {"failed": f"{type(error).__name__}: {str(error).strip()[:300]} ({Folder(where.filename).name}:{where.lineno})"}
+    sending.send(found)
+
+
+def import_libraries() -> None:
+    """Not peft, whose bitsandbytes asks the GPU what it is, and not PyTorch's code generator, which starts processes."""
+    for name in ("transformers.models.llama.modeling_llama", "torch._dynamo", "torch.nn.attention.flex_attention", "instil.train.loop"):
+        importlib.import_module(name)
+    assert not torch.cuda.is_initialized()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="a thousandth of the size, results not kept")
-    parser.add_argument("--only", help="cases whose name begins so")
+    parser.add_argument("--only", help="cases whose name begins so; several by |")
+    parser.add_argument("--seconds", type=float, default=600, help="begin no case after so long")
     parser.add_argument("--price", type=float, default=PRICE, help="USD an hour of this card")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
     knobs = parser.parse_args()
-    if knobs.case:
-        print(json.dumps(measure(Case(**json.loads(knobs.case)))))
-        return
     if not knobs.tiny and not torch.cuda.is_available():
         raise SystemExit("there is no GPU here: --tiny tries the script, nothing else")
-    found = {}
+    import_libraries()
+    began = time.monotonic()
+    found: dict[str, Any] = {}
     for name, case in CASES.items():
-        if knobs.only and not name.startswith(knobs.only):
+        if knobs.only and not name.startswith(tuple(knobs.only.split("|"))):
+            continue
+        if time.monotonic() - began > knobs.seconds:
+            print(f"{name:40s} not begun: {knobs.seconds:.0f} s are over", flush=True)
             continue
         small = {"tiny": True, "length": 256, "example": 32, "shared": case.shared // 16, "rows": 2}
-        found[name] = in_a_process(name, replace(case, **small) if knobs.tiny else case)
+        found[name] = in_a_process(replace(case, **small) if knobs.tiny else case)
         print(f"{name:40s} {json.dumps(found[name])}", flush=True)
+        if not knobs.tiny:
+            keep(found, knobs.price)
     if (alpaca := found.get("7B LoRA, Alpaca's lengths", {})).get("tokens_per_s"):
         hours = ALPACA_TOKENS / alpaca["tokens_per_s"] / 3600
         print(f"Alpaca-52K x 3 epochs on a 7B, extrapolated: {hours:.2f} hours, {hours * knobs.price:.2f} USD at {knobs.price} USD an hour")
-    if not knobs.tiny and not knobs.only:
-        from instil.core.run import hardware, versions
 
-        facts = {"card": torch.cuda.get_device_name(), "hardware": hardware(), "versions": versions(), "price_per_hour": knobs.price}
-        RESULTS.write_text(json.dumps({**facts, "cases": found}, indent=1) + "\n")
+
+def keep(found: dict[str, Any], price: float) -> None:
+    """Cases measured on another card, or with other versions, are not kept beside these."""
+    from instil.core.run import hardware, versions
+
+    card = next((case["card"] for case in found.values() if "card" in case), None)
+    facts = {"card": card, "hardware": hardware(), "versions": versions(), "price_per_hour": price}
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    same = all(before.get(key) == facts[key] for key in ("card", "versions"))
+    RESULTS.write_text(json.dumps({**facts, "cases": {**(before["cases"] if same else {}), **found}}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

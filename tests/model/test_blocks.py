@@ -1,9 +1,12 @@
 """FlexAttention's side. Without a GPU: its mask, and its forward pass uncompiled; on a GPU also gradients, and flash attention."""
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from instil.batch.trie import lay_out
+from instil.core.values import Path
 from instil.model.blocks import attend_blocks, block_mask, mask_mod
 from instil.model.layout import Layout, Scores, lay_out_tree, path_bounds
 from tests.model.test_attention import SCORES, draw, naive_attention, naive_mask
@@ -35,6 +38,47 @@ def test_block_mask_covers_the_rule() -> None:
     assert not (visible & ~kept[: tree.num_tokens, : tree.num_tokens]).any()
     assert not kept.all()
     assert block_mask(tree, 7) is block_mask(tree, 7)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_block_mask_is_torchs_own(seed: int) -> None:
+    """Without a window to the block, and in every field; with one, what torch keeps is kept, and what is taken whole is whole."""
+    paths = [path for number in range(30) for path in long_paths(seed * 100 + number)]
+    (row,) = lay_out(paths, max_tokens=100_000)
+    tree = lay_out_tree(row, "cpu", "blocks")
+    for window in (None, 40, 300):
+        found = block_mask(tree, window)
+        expected = create_block_mask(mask_mod(tree, window), None, None, tree.num_tokens, tree.num_tokens, device="cpu")
+        dense = [blocks_of(found), blocks_of(expected)]
+        if window is None:
+            assert found.seq_lengths == expected.seq_lengths and found.BLOCK_SIZE == expected.BLOCK_SIZE
+            assert dense[0][1].any() and dense[0][0].any()
+            for name in ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices", "q_num_blocks", "q_indices"):
+                assert torch.equal(getattr(found, name), getattr(expected, name)), name
+                assert getattr(found, name).dtype == torch.int32
+        else:
+            (partial, whole), (torchs_partial, torchs_whole) = dense
+            assert not ((torchs_partial | torchs_whole) & ~(partial | whole)).any()
+            assert not (whole & ~torchs_whole).any() and not (partial & whole).any()
+            assert (partial | whole).sum() <= 2 * (torchs_partial | torchs_whole).sum()
+
+
+def long_paths(seed: int) -> list[Path]:
+    """A prompt of some hundred tokens with two answers."""
+    random = np.random.default_rng(seed)
+    prompt, *answers = (random.integers(3, 97, random.integers(20, 400)).astype(np.uint32) for _ in range(3))
+    return [Path(np.concatenate([prompt, answer]), len(prompt), 1.0) for answer in answers]
+
+
+def blocks_of(mask: BlockMask) -> list[torch.Tensor]:
+    """Blocks that are looked at token by token, and blocks that are taken whole [B, B]."""
+    found = []
+    for counts, indices in ((mask.kv_num_blocks, mask.kv_indices), (mask.full_kv_num_blocks, mask.full_kv_indices)):
+        dense = torch.zeros(indices.shape[-2:], dtype=torch.bool)
+        for row, (count, which) in enumerate(zip(counts[0, 0], indices[0, 0], strict=True)):
+            dense[row, which[:count].long()] = True
+        found.append(dense)
+    return found
 
 
 @pytest.mark.parametrize("window", [None, 7])

@@ -57,7 +57,7 @@ def test_kept_layers_change_no_bit_and_are_not_computed_again(kept: int) -> None
         model = build("llama", torch.float32, num_hidden_layers=3).train()
         splits(model)
         if recompute:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable({"use_reentrant": False})
             keep_last_layers(model, kept)
         for i, layer in enumerate(model.model.layers):
             layer.self_attn.register_forward_pre_hook(lambda *_, i=i, seen=calls[recompute]: seen.__setitem__(i, seen[i] + 1))
@@ -74,7 +74,7 @@ def test_where_it_does_not_pay_or_would_be_recomputed() -> None:
     model.model.layers[-1].mlp.down_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
     inputs = {"input_ids": TOKENS, "use_cache": False}
     decoder_output(model, inputs, torch.arange(29))
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
     decoder_output(model, inputs, ROWS).sum().backward()
     assert seen == [30, 30, 30]
     keep_last_layers(model)

@@ -9,7 +9,15 @@ from safetensors.torch import load_file, save_file
 from transformers import MambaConfig
 
 from instil.core.errors import UserError
-from instil.model.load import add_tokens, context_length, embedding_matrices, load_config, load_model, untrained_tokens
+from instil.model.load import (
+    add_tokens,
+    context_length,
+    embedding_matrices,
+    load_config,
+    load_model,
+    untrained_tokens,
+    with_exact_attention,
+)
 from tests.model.tiny import VOCABULARY, build
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
@@ -189,3 +197,11 @@ def test_untrained_rows_of_real_weights() -> None:
     assert ids["<0x0A>"] in trained and len(trained) < 20
     assert not trained & {ids[f"<0x{byte:02X}>"] for byte in range(128) if byte != 10}
     assert untrained_tokens(model, words) == []
+
+
+def test_soft_capping_is_never_left_out() -> None:
+    """transformers 5.17 chooses an attention function for Gemma 2 that knows no soft-capping."""
+    for kind, expected in (("gemma2", "eager"), ("llama", "sdpa")):
+        model = build(kind)
+        model.config._attn_implementation = "sdpa"
+        assert with_exact_attention(model).config._attn_implementation == expected

@@ -64,7 +64,7 @@ def test_recomputed_activations_gather_again(mesh: DeviceMesh) -> None:
         model = build("llama", torch.float32)
         splits(model)
         if recompute:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable({"use_reentrant": False})
             keep_last_layers(model)  # as a run does: else the last MLP runs whole, and products of other shapes round otherwise
         objective = within(shard_model(model, mesh), supervised(tree=True))
         model.train()

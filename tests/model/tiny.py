@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from instil.core.values import Path
+from instil.model.load import with_exact_attention
 
 VOCABULARY = 97
 SMALL = {
@@ -92,7 +93,7 @@ def build(kind: str, dtype: torch.dtype = torch.float64, **changes: Any) -> PreT
     """Weights are spread wider than transformers initialises them, so that attention is far from uniform."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **{**SMALL, **ARCHITECTURES.get(kind, {}), **changes})
-    model = AutoModelForCausalLM.from_config(config).to(dtype).eval()
+    model = with_exact_attention(AutoModelForCausalLM.from_config(config).to(dtype).eval())
     if dtype == torch.float64:
         model.set_experts_implementation("eager")  # the grouped matrix product knows no float64
     with torch.no_grad():

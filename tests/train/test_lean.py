@@ -295,7 +295,8 @@ def test_on_cuda(eight_bits: bool, dtype: torch.dtype) -> None:
     assert torch.equal(plain, offloaded)
     assert all(tensor.device.type == "cpu" and (tensor.ndim == 0 or tensor.is_pinned()) for tensor in states.values())
     away = (plain.double() - on_cpu.double()).abs()
-    assert away.quantile(0.99) < (1e-5 if dtype == torch.float32 else 3 * 2**-7), "rounded by other bits"
+    exact = RATE / 5 if eight_bits else 1e-5  # bitsandbytes' GPU and CPU kernels round states differently: 0.08 of a step was seen
+    assert away.quantile(0.99) < (exact if dtype == torch.float32 else 3 * 2**-7), "rounded by other bits"
 
 
 @pytest.mark.gpu

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -81,6 +82,7 @@ def main(args: list[str] | None = None) -> Any:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # asks, whenever peft is imported, for what only a hub has
+    warnings.filterwarnings("ignore", message="Attempting to run cuBLAS, but there was no current CUDA context")  # the first backward pass
     try:
         return app(args, standalone_mode=False)
     except UserError as error:

@@ -33,13 +33,14 @@ class Scores:
     dropout: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Layout:
     """A row's tree as attention needs it, on the model's device. Made by `lay_out_tree`; lives for one forward and backward pass.
 
     `lengths`: tokens per node. `chains`: per node, its ancestors from the root down. `seen`: per node, tokens of all its ancestors; the
     node's own tokens have the positions seen, seen + 1, ... `backend`: "nodes" loops over nodes, "blocks" is FlexAttention. `masks` is a
-    cache, filled by the first layer that needs an entry.
+    cache, filled by the first layer that needs an entry. Nothing else is ever set; not frozen, because torch 2.11 compiles a block once
+    more for every row when it is handed a frozen dataclass with other fields.
     """
 
     lengths: tuple[int, ...]

@@ -58,7 +58,15 @@ def load_model(
         raise UserError(f"the weights of {name} lack {len(missing)} tensors of its architecture, such as {missing[0]}: download them again")
     if unexpected := sorted(report["unexpected_keys"]):
         log.warning("%s holds %d tensors that %s does not use, such as %s", name, len(unexpected), type(model).__name__, unexpected[0])
-    return cast(PreTrainedModel, model.to(device).eval())
+    return with_exact_attention(cast(PreTrainedModel, model.to(device).eval()))
+
+
+def with_exact_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """transformers 5.17 gives Gemma 2 an attention function that leaves soft-capping out, without a word; 5.23 refuses to. Eager honours
+    it."""
+    if model.config._attn_implementation == "sdpa" and getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")
+    return model
 
 
 def load_encoder(
@@ -78,7 +86,7 @@ def load_encoder(
     if missing := sorted(key for key in report["missing_keys"] if "pooler" not in key):
         raise UserError(f"the weights of {name} lack {len(missing)} tensors of its architecture, such as {missing[0]}: download them again")
     found = model.get_encoder() if config.is_encoder_decoder else model
-    return cast(PreTrainedModel, found.to(device).eval())
+    return with_exact_attention(cast(PreTrainedModel, found.to(device).eval()))
 
 
 def load_config(name: str | Path, *, trust_remote_code: bool = False) -> PreTrainedConfig:
