@@ -5,6 +5,7 @@ import torch
 
 from instil.model.head import hidden_states, splits
 from instil.model.last import decoder_output, keep_last_layers, narrows
+from instil.model.norms import lean_norms
 from tests.model.tiny import build
 
 TOKENS, ROWS = torch.arange(3, 33)[None], torch.tensor([2, 9, 10, 28])
@@ -17,13 +18,28 @@ def test_same_gradients_from_fewer_tokens(kind: str) -> None:
     seen: list[int] = []
     parameters = list(model.get_decoder().parameters())
     expected = model.get_decoder()(TOKENS, use_cache=False)[0][0, ROWS]
-    hook = model.get_decoder().layers[-1].mlp.down_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    narrow = (model.get_decoder().layers[-1].mlp.down_proj, model.get_decoder().norm)
+    hooks = [module.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1])) for module in narrow]
     found = hidden_states(model, TOKENS[0], None, ROWS)
-    hook.remove()
-    assert seen == [len(ROWS)]
+    for hook in hooks:
+        hook.remove()
+    assert seen == [len(ROWS), len(TOKENS[0])], "the norm is given all, and takes what it needs"
+    assert not any("forward" in vars(module) for module in model.modules())
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     for a, b in zip(*(torch.autograd.grad((out**3).sum(), parameters) for out in (found, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_beside_lean_norms() -> None:
+    model = build("llama", torch.float32)
+    splits(model)
+    with torch.autocast("cpu", torch.bfloat16), lean_norms(model):
+        before = model.model.norm.forward
+        expected = model.get_decoder()(TOKENS, use_cache=False)[0][0, ROWS]
+        found = hidden_states(model, TOKENS[0], None, ROWS)
+        assert model.model.norm.forward is before
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize(("kind", "may"), [("gpt2", False), ("mixtral", False), ("qwen2_moe", False)])

@@ -27,7 +27,7 @@ def test_against_float64() -> None:
         own = norm(hidden)
         with lean_norms(model) as count:
             out, of_hidden, of_weight = gradients(norm, hidden, upstream)
-    assert count == 4 and own.dtype == torch.float32 and out.dtype == torch.bfloat16
+    assert count == 5 and own.dtype == torch.float32 and out.dtype == torch.bfloat16
     assert (out != own.bfloat16()).float().mean() < 1e-3 and torch.allclose(out.float(), own, rtol=2**-7)
     assert norm(hidden).dtype == torch.float32 and "forward" not in vars(norm)
     _, exact_hidden, exact_weight = gradients(norm.double(), hidden.double(), upstream)
@@ -35,8 +35,21 @@ def test_against_float64() -> None:
     assert (of_weight - exact_weight).norm() < 1e-5 * exact_weight.norm()
 
 
-@pytest.mark.parametrize(("kind", "count"), [("gemma", 0), ("olmo2", 0), ("mixtral", 2), ("gpt_neox", 0)])
-def test_only_plain_norms_in_front_of_linear_layers(kind: str, count: int) -> None:
+def test_the_last_norm_gives_float32() -> None:
+    model = build("llama").float()
+    norm, hidden, upstream = model.model.norm, 3 * torch.randn(1, 50, 32), torch.randn(1, 50, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = gradients(norm, hidden, upstream)
+        with lean_norms(model):
+            found = gradients(norm, hidden, upstream)
+            assert "forward" in vars(norm)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("gemma", 0), ("olmo2", 1), ("mixtral", 3), ("gpt_neox", 0)])
+def test_only_plain_norms(kind: str, count: int) -> None:
     """Gemma's is another formula, OLMo 2's stand behind the layers, Mixtral's second one feeds experts, GPT-NeoX has none."""
     with lean_norms(build(kind).float()) as found:
         assert found == count

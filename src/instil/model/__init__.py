@@ -5,6 +5,8 @@
     adapters    LoRA in peft's format
     layout      a row's tree as attention needs it
     attention   tree attention through transformers' attention interface; a loop over nodes on CPU
+    long        a long node on a CPU, a piece of its queries at a time
+    tails       the ends of a tree that no prediction needs are left out
     blocks      the same rule on CUDA: FlexAttention and flash attention
     norms       RMSNorm in one piece, on a CPU under autocast
     rotary      rotary positions in one piece, likewise
@@ -16,6 +18,6 @@
     probe       is a packed example computed as it is alone? asked of the real model before a run
     generate    batched and streaming generation
 
-The way of a step: `step.row_loss` -> `layout.lay_out_tree` -> `head.hidden_states` (decoder, whose layers call
+The way of a step: `step.row_loss` -> `tails.without_tails` -> `layout.lay_out_tree` -> `head.hidden_states` (decoder, whose layers call
 `attention.tree_attention_forward`) -> `head.chunked_cross_entropy`.
 """

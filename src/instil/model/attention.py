@@ -21,6 +21,7 @@ from instil.core.errors import UserError
 from instil.model import blocks
 from instil.model.groups import attend_groups, grouping, in_place
 from instil.model.layout import Layout, Scores
+from instil.model.long import attend_long, pays
 
 NAME = "instil_tree"
 
@@ -124,21 +125,14 @@ def _attend_each(
     for node in nodes:
         first, mask = tree.mask(node, window)
         k, v = (_path(pieces, (*tree.chains[node], node), first) for pieces in (keys, values))
-        if scores.softcap is None and scores.sinks is None:
-            out.append(
-                F.scaled_dot_product_attention(
-                    queries[node],
-                    k,
-                    v,
-                    mask,
-                    scores.dropout,
-                    is_causal=mask is None,
-                    scale=scores.scale,
-                    enable_gqa=query.shape[1] != key.shape[1],
-                )
-            )
+        q, plain = queries[node], scores.softcap is None and scores.sinks is None
+        if plain and not scores.dropout and pays(q, k):
+            out.append(attend_long(q, k, v, window, scores.scale))
+        elif plain:
+            wide = query.shape[1] != key.shape[1]
+            out.append(F.scaled_dot_product_attention(q, k, v, mask, scores.dropout, mask is None, scale=scores.scale, enable_gqa=wide))
         else:
-            out.append(_explicit(queries[node], k, v, mask, scores))
+            out.append(_explicit(q, k, v, mask, scores))
     return out
 
 

@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from instil.model.layout import Layout, Scores
+from instil.model.long import cuts
 
 LONGEST = 512
 """Tokens of a node that is still grouped. Longer ones fill a call by themselves, and their weights would be too large to keep."""
-PIECE = 128
-"""Most queries side by side: a longer node is cut, so that less is computed above the diagonal only to be masked."""
-CALL = 20_000
+CALL = 10_000
 """What a call costs, in scores (queries times keys of a head) that could be computed meanwhile: how much padding a call saved is worth."""
 Piece = tuple[int, int, int]
 """A node, and its tokens from, to."""
@@ -235,7 +234,7 @@ def _group(tree: Layout, window: int | None) -> Grouping:
     for node, length in enumerate(tree.lengths):
         if length <= LONGEST:
             seen = _seen_places(tree, starts, node, tree.mask(node, window)[0])
-            for begin, end in pairwise(_cuts(length)):
+            for begin, end in pairwise(cuts(length)):
                 spans[node, begin, end] = seen[: len(seen) - length + end]
     groups = _bundles({piece: (piece[2] - piece[1], len(places)) for piece, places in spans.items()})
     grouped = sorted({node for node, _, _ in spans})
@@ -246,12 +245,6 @@ def _group(tree: Layout, window: int | None) -> Grouping:
         place[starts[node] : starts[node + 1]] = torch.arange(at, at + tree.lengths[node])
         at += tree.lengths[node]
     return Grouping(made, alone, place.to(tree.ends_T.device))
-
-
-def _cuts(length: int) -> list[int]:
-    """Where a node is cut into pieces of nearly equal length: an early one need not look at the keys of the later ones."""
-    count = -(-length // PIECE)
-    return [length * i // count for i in range(count + 1)]
 
 
 def _seen_places(tree: Layout, starts: list[int], node: int, first: int) -> Tensor:
@@ -277,6 +270,7 @@ def _bundles(shapes: dict[Piece, tuple[int, int]]) -> list[list[Piece]]:
 
 def _padded(tree: Layout, starts: list[int], spans: dict[Piece, Tensor], window: int | None) -> Group:
     most_q, most_k = max(end - begin for _, begin, end in spans), max(map(len, spans.values()))
+    most_k += most_k % 2  # bf16 products take their inner dimension in pairs: an odd one costs up to a third more
     queries_GQ = torch.full((len(spans), most_q), -1)
     keys_GS = torch.full((len(spans), most_k), -1)
     mask_GQS = torch.zeros(len(spans), most_q, most_k, dtype=torch.bool)

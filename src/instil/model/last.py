@@ -1,6 +1,7 @@
-"""The last decoder layer's MLP only where something is predicted: nothing reads what it makes of the other tokens.
+"""The last decoder layer's MLP, and the norm behind it, only where something is predicted: nothing reads what they make of other tokens.
 
-The module is given the rows that count, and its output stands among zeros; the model's own code runs unmodified.
+The MLP is given the rows that count, and its output stands among zeros; the norm is given these rows, too, and the decoder's output are
+they. The model's own code runs unmodified.
 """
 
 import contextlib
@@ -20,20 +21,22 @@ _NARROWS: weakref.WeakKeyDictionary[PreTrainedModel, bool] = weakref.WeakKeyDict
 
 def decoder_output(model: PreTrainedModel, inputs: dict[str, Any], rows_U: Tensor) -> Tensor:
     """The decoder's output [U, D] at the indices `rows_U`, each once, of the one row that `inputs` hold; where that pays, and changes
-    nothing, the last layer's MLP runs at these only.
+    nothing, the last layer's MLP and the norm behind it run at these only.
 
     A last layer that is recomputed in the backward pass would be recomputed whole, so it then runs whole (see `keep_last_layers`); so do
     compiled models, whose last layer would be compiled for every row.
     """
     pays = len(rows_U) <= WORTH * inputs["input_ids"].shape[-1] and not _recomputes(model) and not _is_compiled(model)
-    narrow = pays and narrows(model)
-    with _narrowed(model, rows_U) if narrow else contextlib.nullcontext():
+    if not pays or not narrows(model):
         out_1TD: Tensor = model.get_decoder()(**inputs)[0]
-    return out_1TD.squeeze(0).index_select(0, rows_U)
+        return out_1TD.squeeze(0).index_select(0, rows_U)
+    with _narrowed(model, rows_U):
+        out_1UD: Tensor = model.get_decoder()(**inputs)[0]
+    return out_1UD.squeeze(0)
 
 
 def narrows(model: PreTrainedModel) -> bool:
-    """Whether the last layer is known to give the same at some rows when only these go through its MLP."""
+    """Whether the decoder is known to give the same at some rows when only these go through the last MLP and norm."""
     return _NARROWS.get(model, False)
 
 
@@ -41,12 +44,13 @@ def narrows(model: PreTrainedModel) -> bool:
 def try_narrowing(model: PreTrainedModel, inputs: dict[str, Any], output_1TD: Tensor) -> None:
     """Find that out for `narrows`: `output_1TD` is what the decoder made of `inputs`, the model being in evaluation mode."""
     rows_U = torch.arange(0, output_1TD.shape[1], 3, device=output_1TD.device)
+    expected_1UD = output_1TD.index_select(1, rows_U)
     _NARROWS[model] = False
-    if _last_mlp(model) is None:
+    if _last_mlp(model) is None or _last_norm(model) is None:
         return
     with contextlib.suppress(AttributeError, TypeError, RuntimeError, ValueError, IndexError), _narrowed(model, rows_U):
-        apart = (model.get_decoder()(**inputs)[0] - output_1TD).index_select(1, rows_U)
-        _NARROWS[model] = bool(apart.norm() <= 1e-3 * output_1TD.index_select(1, rows_U).norm())
+        found = model.get_decoder()(**inputs)[0]
+        _NARROWS[model] = found.shape == expected_1UD.shape and bool((found - expected_1UD).norm() <= 1e-3 * expected_1UD.norm())
 
 
 def _is_compiled(model: PreTrainedModel) -> bool:
@@ -77,20 +81,39 @@ def _last_mlp(model: PreTrainedModel) -> nn.Module | None:
     return mlp if isinstance(mlp, nn.Module) and linear <= dict(mlp.named_children()).keys() else None
 
 
+def _last_norm(model: PreTrainedModel) -> nn.Module | None:
+    norm = getattr(model.get_decoder(), "norm", None)
+    return norm if isinstance(norm, nn.Module) else None
+
+
 @contextlib.contextmanager
 def _narrowed(model: PreTrainedModel, rows_U: Tensor) -> Iterator[None]:
-    mlp = _last_mlp(model)
-    assert mlp is not None and "forward" not in vars(mlp)
-    own: Callable[[Tensor], Tensor] = mlp.forward
+    mlp, norm = _last_mlp(model), _last_norm(model)
+    assert mlp is not None and norm is not None
+    of_mlp: Callable[[Tensor], Tensor] = mlp.forward
+    of_norm: Callable[[Tensor], Tensor] = norm.forward
 
-    def forward(hidden_1TD: Tensor) -> Tensor:
-        return _Spread.apply(own(hidden_1TD.index_select(1, rows_U)), rows_U, hidden_1TD.shape[1])
+    def spread(hidden_1TD: Tensor) -> Tensor:
+        return _Spread.apply(of_mlp(hidden_1TD.index_select(1, rows_U)), rows_U, hidden_1TD.shape[1])
 
-    mlp.forward = forward
+    def narrow(hidden_1TD: Tensor) -> Tensor:
+        return of_norm(hidden_1TD.index_select(1, rows_U))
+
+    with _forward(mlp, spread), _forward(norm, narrow):
+        yield
+
+
+@contextlib.contextmanager
+def _forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside the block, the module's; afterwards what it was, be that its class's or its own (see `norms.lean_norms`)."""
+    before = vars(module).get("forward")
+    module.forward = forward
     try:
         yield
     finally:
-        del mlp.forward
+        del module.forward
+        if before is not None:
+            module.forward = before
 
 
 class _Spread(torch.autograd.Function):

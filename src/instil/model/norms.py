@@ -1,8 +1,9 @@
 """RMSNorm on a CPU in one piece, where a mixed-precision model spends a tenth of a step on a dozen passes over memory.
 
 What transformers writes as ten operations on whole tensors, with a cast to bf16 before every linear layer behind it and back, is one
-node of the graph here: block by block within the processor's cache, float32 inside, bf16 out. Only norms whose output meets nothing but
-linear layers are replaced, since autocast would have rounded it there anyway: the layers compute with the very same numbers.
+node of the graph here: block by block within the processor's cache, float32 inside. Where the output meets nothing but linear layers, it is
+bf16, since autocast would have rounded it there anyway: the layers compute with the very same numbers. The norm behind the last layer gives
+float32, as models may do something to its output before the head.
 """
 
 import contextlib
@@ -21,11 +22,14 @@ BLOCK = 2**18
 
 @contextlib.contextmanager
 def lean_norms(model: nn.Module) -> Iterator[int]:
-    """Inside the block, norms in front of linear layers run as `_Norm` where autocast to bf16 is on and the input is float32 on a
-    CPU; in every other case, and afterwards, as before. Yields how many."""
-    found = [norm for norm in _in_front_of_linear_layers(model) if _is_plain(norm)]
-    with replaced_forwards(found, _lean):
-        yield len(found)
+    """Inside the block, norms in front of linear layers and behind the last layer run as `_Norm` where autocast to bf16 is on and the input
+    is float32 on a CPU; in every other case, and afterwards, as before. Yields how many."""
+    last = getattr(base_model_of(model).get_decoder(), "norm", None)
+    wanted = {norm: torch.bfloat16 for norm in _in_front_of_linear_layers(model)}
+    wanted |= {last: torch.float32} if isinstance(last, nn.Module) and last not in wanted else {}
+    dtypes = {norm: dtype for norm, dtype in wanted.items() if _is_plain(norm)}
+    with replaced_forwards(list(dtypes), lambda norm: _lean(norm, dtypes[norm])):
+        yield len(dtypes)
 
 
 @contextlib.contextmanager
@@ -40,14 +44,14 @@ def replaced_forwards(modules: Sequence[Any], make: Callable[[Any], Callable[...
             del module.forward
 
 
-def _lean(norm: nn.Module) -> Callable[[Tensor], Tensor]:
+def _lean(norm: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     own: Callable[[Tensor], Tensor] = norm.forward
 
     def forward(hidden: Tensor) -> Tensor:
         lean = hidden.device.type == "cpu" and hidden.dtype == torch.float32 and torch.is_autocast_enabled("cpu")
         if not lean or torch.get_autocast_dtype("cpu") != torch.bfloat16:
             return own(hidden)
-        return _Norm.apply(hidden, norm.weight, _epsilon(norm))
+        return _Norm.apply(hidden, norm.weight, _epsilon(norm), dtype)
 
     return forward
 
@@ -86,10 +90,10 @@ def _is_plain(norm: nn.Module) -> bool:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
-        """float32 [..., D] -> bf16 [..., D]"""
+    def forward(ctx: Any, hidden: Tensor, weight_D: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
+        """float32 [..., D] -> [..., D] of that type"""
         hidden_TD = hidden.reshape(-1, hidden.shape[-1])
-        out_TD = torch.empty_like(hidden_TD, dtype=torch.bfloat16)
+        out_TD = torch.empty_like(hidden_TD, dtype=dtype)
         scale_T = torch.empty_like(hidden_TD[:, 0])
         for x, out, scale in _blocks(hidden_TD, out_TD, scale_T):
             torch.rsqrt(torch.linalg.vector_norm(x, dim=-1).square_().div_(x.shape[-1]).add_(epsilon), out=scale)
@@ -99,7 +103,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_TD, weight_D, scale_T = ctx.saved_tensors
         grad_TD = grad.reshape(hidden_TD.shape)
         of_hidden_TD, of_weight_D = torch.empty_like(hidden_TD), torch.zeros_like(weight_D)
@@ -110,7 +114,7 @@ class _Norm(torch.autograd.Function):
                 of_weight_D.addmv_(product.t(), scale)
                 along = (product @ weight_D).mul_(scale).mul_(scale).mul_(scale).div_(-x.shape[-1])
                 out.mul_(weight_D).mul_(scale[:, None]).addcmul_(x, along[:, None])
-        return of_hidden_TD.view(grad.shape), of_weight_D, None
+        return of_hidden_TD.view(grad.shape), of_weight_D, None, None
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -1,7 +1,7 @@
 """A row's loss: what training, held-out evaluation and the start-up probe all call."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,20 +11,8 @@ from instil.core.values import Path
 from instil.model.attention import base_model_of
 from instil.model.budget import pad_row, row_budget
 from instil.model.head import LEAST_CHUNK, LOGITS_PER_CHUNK, chunked_cross_entropy, head_of, hidden_states
-from instil.model.layout import Backend, Layout, Tree, default_backend, lay_out_tree
-
-
-class Row(Tree, Protocol):
-    """What a step needs of `batch.trie.Row`; S supervised (prediction, target) pairs, sorted by `predicts_S`."""
-
-    @property
-    def tokens_T(self) -> np.ndarray: ...
-    @property
-    def predicts_S(self) -> np.ndarray: ...
-    @property
-    def targets_S(self) -> np.ndarray: ...
-    @property
-    def weights_S(self) -> np.ndarray: ...
+from instil.model.layout import Backend, Layout, default_backend, lay_out_tree
+from instil.model.tails import Row, without_tails
 
 
 class RowLoss(NamedTuple):
@@ -44,12 +32,13 @@ def row_loss(model: nn.Module, row: Row, *, tree: bool, max_tokens: int | None =
     `backend`: see `lay_out_tree`."""
     assert tree or len(row.nodes_N3) == 1, "only a row with a single path can do without tree attention"
     device = next(model.parameters()).device
-    tokens_T, layout = row.tokens_T, None
+    needed = without_tails(row)
+    tokens_T, layout = needed.tokens_T, None
     if tree:
         backend = backend or default_backend(device)
-        padded = pad_row(tokens_T, row, row_budget(len(tokens_T), max_tokens)) if backend == "blocks" and max_tokens else row
+        padded = pad_row(tokens_T, needed, row_budget(len(tokens_T), max_tokens)) if backend == "blocks" and max_tokens else needed
         tokens_T, layout = padded.tokens_T, lay_out_tree(padded, device, backend)
-    total, correct = _pair_losses(model, tokens_T, layout, row.predicts_S, row.targets_S, row.weights_S)
+    total, correct = _pair_losses(model, tokens_T, layout, needed.predicts_S, row.targets_S, row.weights_S)
     return RowLoss(total, float(row.weights_S.sum()), {"supervised": float(len(row.targets_S)), "correct": float(correct)})
 
 
@@ -78,4 +67,4 @@ def path_log_likelihoods(model: nn.Module, paths: Sequence[Path]) -> list[float]
 def _path_loss(model: nn.Module, path: Path) -> Tensor:
     tokens_T = path.tokens.astype(np.int64)
     predicts_S = np.arange(path.num_context - 1, len(tokens_T) - 1)
-    return _pair_losses(model, tokens_T, None, predicts_S, tokens_T[predicts_S + 1], np.ones(len(predicts_S)))[0]
+    return _pair_losses(model, tokens_T[:-1], None, predicts_S, tokens_T[predicts_S + 1], np.ones(len(predicts_S)))[0]

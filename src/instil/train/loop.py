@@ -129,13 +129,11 @@ def _divide_and_clip(gradients: list[torch.Tensor], weight: float, clip: float |
     """Gradient of the mean, at most `clip` long. Returns its norm before clipping."""
     if not gradients:
         return 0.0
-    torch._foreach_div_(gradients, weight)
     wide = torch.promote_types(gradients[0].dtype, torch.float32)  # bf16 would leave the norm three digits
-    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, wide))))
+    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, 2, wide)))) / weight
     if world.shards:  # this was the norm of this rank's share
         norm = math.sqrt(world.sum({"squares": norm**2})["squares"] * world.shards / world.size)
-    if clip is not None and norm > clip:
-        torch._foreach_mul_(gradients, clip / norm)
+    torch._foreach_mul_(gradients, (clip / norm if clip is not None and norm > clip else 1.0) / weight)  # one pass for both
     return norm
 
 
