@@ -9,6 +9,7 @@ SELF_EXPLAINING = 8
 
 # Dataclasses that change, each with the reason why it must.
 THAWED: dict[str, str] = {
+    "src/instil/model/layout.py:Layout": "torch 2.11 compiles a block anew for every frozen dataclass with other fields",
     "src/instil/serve/answer.py:Answer": "grows token by token, thousands of times a second",
     "src/instil/serve/engine.py:Request": "is read and written pass by pass",
     "src/instil/serve/replies.py:Choice": "collects the pieces of an answer",
