@@ -16,8 +16,9 @@ from instil.plan.shape import Shape, read_shape
 from instil.plan.ways import ways_that_fit, what_changes
 from instil.stages.prepare import Data
 
-SAMPLED = 8
-"""Steps that are laid out, to know how much is shared and how large rows become."""
+SAMPLED = 8, 512
+"""Steps that are laid out, and examples in them, to know how much is shared and how large rows become: at least so many, spread over the
+run."""
 ROOM, TOO_MUCH = 0.87, 1.13
 """Of the memory there is: what may be planned for, and what surely does not fit. Predictions have been up to 13 % off (docs/plan.md); in
 between a run is tried, for a refusal that is wrong is worse than none."""
@@ -109,9 +110,10 @@ def _gib(size: float) -> str:
 
 
 def measure_load(data: Data, ranks: int = 1) -> Load:
-    """From the first steps, laid out as they will be."""
+    """From steps spread over the run, laid out as they will be."""
     knobs, steps = data.recipe.train, data.num_steps()
-    sampled = range(min(SAMPLED, steps))
+    count = min(steps, max(SAMPLED[0], SAMPLED[1] // knobs.batch))
+    sampled = [number * steps // count for number in range(count)]
     paths = [data.paths_at(step) for step in sampled]
     rows = [lay_out_shared(step, data.max_tokens, ranks, knobs.average, share=knobs.packing != "alone") for step in paths]
     flat, laid = [path for step in paths for path in step], [row for step in rows for row in step]

@@ -1,6 +1,8 @@
 """What a run will need, said before it begins. The data is prepared; of the model only config.json is read."""
 
+import importlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +17,7 @@ from instil.plan.need import Device, Precision, flops_per_token, recomputed_laye
 from instil.plan.network import Network, exchange, network_of
 from instil.plan.shape import read_shape
 from instil.plan.shards import choose_shards
-from instil.stages.beside import DISK, FORWARD, START, Beside, beside
+from instil.stages.beside import DISK, FORWARD, LIBRARIES, START, Beside, beside
 from instil.stages.fit import Fit, config_of, fit_data
 from instil.stages.prepare import Data, prepare
 from instil.stages.say import Teller
@@ -58,6 +60,7 @@ def plan(
     Raises UserError: an unknown card or architecture, whatever `prepare` raises."""
     tell = Teller(console or Console(), quiet=as_json)
     shape = read_shape(config_of(recipe))
+    libraries = _libraries() if measure and gpu is None else LIBRARIES
     machine = _here(recipe, gpus) if gpu is None else _card(gpu, gpus, recipe)
     with tell.preparing() as tick:
         data = prepare(recipe, lambda _: None, tick)
@@ -65,7 +68,7 @@ def plan(
     fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=shards, ranks=gpus)
     pace = _pace(data, fit, machine.rate) if measure and machine.here else None
     trained = shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank)
-    time = run_time(fit, beside(data, fit, trained), machine, gpus, pace)
+    time = run_time(fit, beside(data, fit, trained), machine, gpus, pace, START * libraries)
     facts = {
         "parameters": shape.parameters,
         "trained": trained,
@@ -103,8 +106,8 @@ class Time:
     network: tuple[float, float]
 
 
-def run_time(fit: Fit, other: Beside, machine: Machine, gpus: int, pace: "Pace | None") -> Time:
-    """As measured on this machine, else counted from the rate."""
+def run_time(fit: Fit, other: Beside, machine: Machine, gpus: int, pace: "Pace | None", start: float = START * LIBRARIES) -> Time:
+    """As measured on this machine, else counted from the rate. `start`: seconds before the base model is read."""
     load, token = fit.load, flops_per_token(fit.shape, fit.way)
     rank = replace(fit.way, tokens=round(load.tokens * load.uneven / gpus / load.passes))  # the one with most to do, of its rows the mean
     rates = (token / pace.token,) * 2 if pace else tuple(machine.rate * share for share in machine.share[::-1])
@@ -114,9 +117,16 @@ def run_time(fit: Fit, other: Beside, machine: Machine, gpus: int, pace: "Pace |
         steps = load.steps * (step.seconds + (pace.update / fit.shards if pace else 0))
         byte = (pace and pace.byte) or 1 / disk
         held = other.held * token / rate * FORWARD[fit.way.method] / gpus
-        rest = START + other.read / disk + held + other.written * byte
+        rest = start + other.read / disk + held + other.written * byte
         found.append((off * (steps + rest) / 3600, off * rest / 3600, 1 - step.efficiency))
     return Time(*zip(*found, strict=True))
+
+
+def _libraries() -> float:
+    """Seconds, by importing them; where they are already, those of another machine."""
+    known, began = "torch" in sys.modules, time.perf_counter()
+    importlib.import_module("instil.stages.tune")
+    return LIBRARIES if known else time.perf_counter() - began
 
 
 def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
