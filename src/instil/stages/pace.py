@@ -69,9 +69,10 @@ def measure_pace(
     fit: Fit,
     rate: float,
     clock: Callable[[], float] = time.perf_counter,
+    taught: Sequence[int] = (),
 ) -> Pace | None:
     """`steps`: paths of some, each to fill a row; no two rows are alike in a run, and the same one again would be faster. `rate`: FLOP/s of
-    this device. `clock`: seconds. None where a few layers do not fit in memory.
+    this device. `clock`: seconds. `taught`: ids of tokens whose rows adapters train as well. None where a few layers do not fit in memory.
 
     A decoder's time is that of one layer with embeddings and head, and the same again for every further layer: so a model of one layer and
     one of several are timed in turn, in the run's own way, and a line is drawn through both.
@@ -86,7 +87,7 @@ def measure_pace(
     (keep_freed_memory if fit.roomy else give_back_freed_memory)()
     most = int(SECONDS * rate / flops_per_token(small, way) / 2)
     rows = [_row(paths, way, most, recipe) for paths in islice(cycle(steps), 1 + PASSES[1])]
-    timers = [_Timer(recipe, config, count, steps[0], way, clock) for count in dict.fromkeys((few, many))]
+    timers = [_Timer(recipe, config, count, steps[0], way, clock, taught) for count in dict.fromkeys((few, many))]
     began = time.perf_counter(), time.process_time()
     for done, row in enumerate(rows):
         if done > PASSES[0] and time.perf_counter() - began[0] > SECONDS:
@@ -118,13 +119,22 @@ def _row(paths: Sequence[Path], way: Way, most: int, recipe: Recipe) -> Row:
 class _Timer:
     """A model of `layers` layers, trained as the run would train it."""
 
-    def __init__(self, recipe: Recipe, config: PreTrainedConfig, layers: int, paths: Sequence[Path], way: Way, clock: Callable[[], float]):
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: PreTrainedConfig,
+        layers: int,
+        paths: Sequence[Path],
+        way: Way,
+        clock: Callable[[], float],
+        taught: Sequence[int],
+    ):
         self.device = torch.device("cuda", torch.cuda.current_device()) if way.device == "gpu" else torch.device("cpu")
         precision = torch.bfloat16 if way.precision == "bf16" else torch.float32
         self.autocast, self.knobs, self.clock = autocast_for(precision, self.device), recipe.train, clock
         base: PreTrainedModel = AutoModelForCausalLM.from_config(with_layers(config, layers), dtype=torch.float32)
         probe(base, [*paths, *paths][:2])  # as a run does: it learns here what the last layer may leave out
-        self.model: Any = adapt(base, recipe, [], precision, self.device)[0].to(self.device)
+        self.model: Any = adapt(base, recipe, list(taught), precision, self.device)[0].to(self.device)
         ready_blocks(base, way.recompute, recipe, Teller(Console(), quiet=True))
         self.tree = recipe.train.packing != "alone"
         self.objective = supervised(self.tree, way.tokens)

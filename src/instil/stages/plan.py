@@ -136,7 +136,10 @@ def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     recipe = data.recipe
     config = load_config(recipe.model, trust_remote_code=recipe.trust_remote_code)
     steps = [data.paths_at(step) for step in range(min(1 + PASSES[1], fit.load.steps))]
-    return measure_pace(recipe, config, steps, fit, rate)
+    known = {i for control in data.contract.controls if (i := data.contract.tokenizer.id_of(control)) is not None}
+    used = {int(i) for path in steps[0] for i in path.tokens} & known  # most bases were never trained on those of a chat template
+    taught = sorted(i for i in used if i < config.get_text_config().vocab_size)
+    return measure_pace(recipe, config, steps, fit, rate, taught=taught)
 
 
 def _card(gpu: str, gpus: int, recipe: Recipe) -> Machine:
