@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # torch takes seconds
     from instil.stages.pace import Pace
 
 WITHIN = (0.85, 1.4)
-"""Of a measured time, what a run takes: whole runs took 1.01 times it (25M) to 1.47 (3M), for in a small model a step of the first seconds is
-faster than a later one (docs/plan.md)."""
+"""Of a measured time, what a run takes: whole runs took 0.9 to 1.04 times it (25M) and 1.08 to 1.47 (3M), for a small model's first steps
+are faster than later ones (docs/plan.md)."""
 NOTICED = 0.02
 """Share of a step that waits for the network, from which on the plan says so."""
 
