@@ -65,7 +65,7 @@ def _panel(part: str, points: dict[str, Any]) -> list[str]:
     lines.append(f'<path d="M{left} {top}l{slope:.1f} {-slope:.1f}" stroke="#ccc" fill="none"/>')
     lines.append(f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in place)}" stroke="#1f6f8b" stroke-width="2" fill="none"/>')
     for (a, b), (point, f) in zip(place, points.items(), strict=True):
-        name = f"{int(point):,}" if point.isdigit() else point
+        name = f"{int(point):,}".replace(",000,000", "M").replace(",000", "k") if point.isdigit() else point
         lines.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="#1f6f8b"/>')
         lines.append(f'<text x="{a:.1f}" y="{b - 8:.1f}" text-anchor="middle">{value(f):.3g}</text>')
         lines.append(f'<text x="{a:.1f}" y="{top + 18}" text-anchor="middle" fill="#777">{name}</text>')
