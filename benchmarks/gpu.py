@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from plan import NAMES  # the script beside this one
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks for GPUs without touching them
@@ -40,13 +41,8 @@ ALPACA_TOKENS = 52_000 * 3 * 110
 """Alpaca-52K for three epochs: 110 tokens a row with its template (mean of the demo file's rows with Llama's tokenizer)."""
 
 
-SIZES = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
-)  # fmt: skip
-
-
 def shape(*sizes: int) -> dict[str, int]:
-    return dict(zip(SIZES, sizes, strict=True))
+    return dict(zip(NAMES, sizes, strict=True))
 
 
 SHAPES = {

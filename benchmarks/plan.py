@@ -16,6 +16,7 @@ configuration and leaves the figures of the others as they are: a machine need n
 """
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path as Folder
 from typing import TYPE_CHECKING, Any
 
@@ -194,11 +195,18 @@ def table(cases: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@contextlib.contextmanager
+def held(lock: str) -> Iterator[None]:
+    """Nobody else holds the file `lock` meanwhile."""
+    with open(lock, "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def alone(kind: str, case: dict[str, Any], threads: int, lock: str) -> dict[str, Any]:
     """What a process of its own finds, while nobody else holds `lock`."""
     command = [sys.executable, __file__, "--kind", kind, "--case", json.dumps(case)]
-    with open(lock, "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(lock):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -211,7 +219,7 @@ def run_table(runs: dict[str, Any]) -> str:
         low, high = one["predicted_s"]
         lines.append(
             f"| {name} | {one['threads']} | {low:.0f} to {high:.0f} | {one['middle_s']:.0f} | {one['beside_s']:.0f} | {one['wall_s']:.0f} "
-            f"| {one['middle_s'] / one['wall_s']:.2f} |"
+            f"| {one['ratio']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -264,14 +272,13 @@ def runs(only: list[str], threads: int, lock: str, shared: Folder) -> None:
 
     stored = json.loads(RESULTS.read_text(encoding="utf-8"))
     found = stored.get("runs", {}).get("cases", {})
-    with tempfile.TemporaryDirectory() as folder, open(lock, "a", encoding="utf-8") as file:
+    with tempfile.TemporaryDirectory() as folder:
         sources = sources_of(Folder(folder), shared)
         for name, knobs in RUNS.items():
             if (only and name not in only) or (source := sources.get("alpaca" in knobs)) is None:
                 continue
-            fcntl.flock(file, fcntl.LOCK_EX)
-            found[name] = whole_run(name, knobs, source, Folder(folder), threads)
-            fcntl.flock(file, fcntl.LOCK_UN)
+            with held(lock):
+                found[name] = whole_run(name, knobs, source, Folder(folder), threads)
             print(name, found[name], flush=True)
     found = {name: found[name] for name in RUNS if name in found}
     store({**stored, "runs": {"hardware": hardware(), "versions": versions(), "cases": found}})

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
+from instil.model.budget import BLOCK
 from instil.model.layout import Layout, Scores, path_bounds
 
 MaskMod = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-BLOCK = 128
-"""Tokens; what FlexAttention's kernels are made for."""
 VARIANTS = 64
+"""Of FlexAttention that may be compiled, instead of PyTorch's 8."""
 
 
 def attend_blocks(query: Tensor, key: Tensor, value: Tensor, tree: Layout, window: int | None, scores: Scores) -> Tensor:
@@ -87,14 +87,13 @@ def visible_blocks(tree: Layout, window: int | None) -> tuple[Tensor, Tensor]:
     """
     count = -(-tree.num_tokens // BLOCK)
     starts = torch.arange(0, count * BLOCK, BLOCK, device=tree.ends_T.device)
-    ends, positions = (F.pad(x, (0, count * BLOCK - tree.num_tokens), mode="constant") for x in (tree.ends_T, tree.positions_T))
-    ends = ends.view(count, BLOCK)  # keys behind the row end before it, so nobody sees them
+    behind = 0, count * BLOCK - tree.num_tokens
+    ends = F.pad(tree.ends_T, behind).view(count, BLOCK)  # keys behind the row end before it, so nobody sees them
     seen = torch.ones(count, count, dtype=torch.bool, device=starts.device).tril() & (ends.amax(1) > starts[:, None])
     whole = (starts < starts[:, None]) & (ends.amin(1) >= starts[:, None] + BLOCK)
     if window is not None:
-        inside = (torch.arange(count * BLOCK, device=starts.device) < tree.num_tokens).view(count, BLOCK)
-        positions = positions.view(count, BLOCK)
-        lowest, highest = positions.masked_fill(~inside, tree.num_tokens).amin(1), positions.amax(1)
+        lowest = F.pad(tree.positions_T, behind, value=tree.num_tokens).view(count, BLOCK).amin(1)
+        highest = F.pad(tree.positions_T, behind).view(count, BLOCK).amax(1)
         seen &= lowest[:, None] - highest < window
         whole &= highest[:, None] - lowest < window
     return seen, whole

@@ -180,8 +180,7 @@ def prepare_tokens(model: torch.nn.Module, data: Data, seed: int, tell: Teller) 
     tokenizer = data.contract.tokenizer
     new = [i for token in tokenizer.added if (i := tokenizer.id_of(token)) is not None]
     new = add_tokens(model, tokenizer.vocab_size, new, seed)
-    controls = {i for c in data.contract.controls if (i := tokenizer.id_of(c)) is not None}
-    used = {int(i) for path in data.paths_at(0) for i in path.tokens} & (controls | set(data.contract.stop_ids))
+    used = {int(i) for path in data.paths_at(0) for i in path.tokens} & data.contract.control_ids.union(data.contract.stop_ids)
     stale = untrained_tokens(model, sorted(used - set(new)))
     if stale:
         names = " ".join(tokenizer.decode([i]) for i in stale)

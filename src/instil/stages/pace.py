@@ -86,7 +86,7 @@ def measure_pace(
     many = small.layers
     (keep_freed_memory if fit.roomy else give_back_freed_memory)()
     most = int(SECONDS * rate / flops_per_token(small, way) / 2)
-    rows = [_row(paths, way, most, recipe) for paths in islice(cycle(steps), 1 + PASSES[1])]
+    rows = (_row(paths, way, most, recipe) for paths in islice(cycle(steps), 1 + PASSES[1]))
     timers = [_Timer(recipe, config, count, steps[0], way, clock, taught) for count in dict.fromkeys((few, many))]
     began = time.perf_counter(), time.process_time()
     for done, row in enumerate(rows):

@@ -69,7 +69,7 @@ def plan(
     fit = fit_data(data, shape, machine.memory, device=machine.kind, precision=machine.precision, shards=shards, ranks=gpus)
     pace = _pace(data, fit, machine.rate) if measure and machine.here else None
     trained = shape.parameters if recipe.method == "full" else shape.lora(recipe.lora.rank)
-    time = run_time(fit, beside(data, fit, trained), machine, gpus, pace, START * libraries)
+    taken = run_time(fit, beside(data, fit, trained), machine, gpus, pace, START * libraries)
     facts = {
         "parameters": shape.parameters,
         "trained": trained,
@@ -83,12 +83,12 @@ def plan(
         "rows": fit.rows,
         "largest_row": fit.largest_row,
         "others": fit.others,
-        "hours": time.hours,
-        "beside_hours": time.beside,
-        "network": time.network,
+        "hours": taken.hours,
+        "beside_hours": taken.beside,
+        "network": taken.network,
         "measured_layers": pace.layers if pace else 0,
         "busy": pace is not None and pace.busy,
-        "money": None if price is None else tuple(h * price * gpus for h in time.hours),
+        "money": None if price is None else tuple(h * price * gpus for h in taken.hours),
     }
     if as_json:
         print(json.dumps(facts))
@@ -137,8 +137,7 @@ def _pace(data: Data, fit: Fit, rate: float) -> "Pace | None":
     recipe = data.recipe
     config = load_config(recipe.model, trust_remote_code=recipe.trust_remote_code)
     steps = [data.paths_at(step) for step in range(min(1 + PASSES[1], fit.load.steps))]
-    known = {i for control in data.contract.controls if (i := data.contract.tokenizer.id_of(control)) is not None}
-    used = {int(i) for path in steps[0] for i in path.tokens} & known  # most bases were never trained on those of a chat template
+    used = {int(i) for path in steps[0] for i in path.tokens} & data.contract.control_ids  # most bases were never trained on them
     taught = sorted(i for i in used if i < config.get_text_config().vocab_size)
     return measure_pace(recipe, config, steps, fit, rate, taught=taught)
 
